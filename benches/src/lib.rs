@@ -1,0 +1,1 @@
+//! See this package's `Cargo.toml` for its programs.
