@@ -1,1 +1,65 @@
-//! placeholder
+//! Dump and restore Linux process trees: a typed client for the RPC of
+//! [CRIU](https://criu.org).
+//!
+//! ```text
+//!  Criu ── request ──> wire ──> socket ──> `criu swrk`        one CRIU a request,
+//!   │    (Dump, Restore,                      │  ▲             always reaped
+//!   │     …, consumed)                notices │  │ answers
+//!   │                                         ▼  │
+//!   └── reply, or an error that says why ── session ⇄ hook    your closure, each stage
+//! ```
+//!
+//! ```no_run
+//! use criu_rpc::{Criu, Dump, Restore};
+//!
+//! # fn main() -> Result<(), criu_rpc::Error> {
+//! # let child = std::process::Command::new("sleep").arg("9").spawn().unwrap();
+//! let criu = Criu::find()?; // $CRIU, then PATH
+//! criu.run(Dump::new(&child, "/var/lib/images"))?;
+//! let tree = criu.run(Restore::new("/var/lib/images"))?;
+//! println!("back as process {}", tree.pid());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A request is a value: it is built, then consumed by [`Criu::run`], which starts one
+//! `criu swrk` for it and reaps it, whatever happens. There is no state between requests,
+//! so one that failed leaves no trace in the next.
+//!
+//! # What it does not do
+//! - It does not read images; that is for the crate `criu-images`.
+//! - It does not talk to a CRIU service socket, which is writable for everyone and has let
+//!   local users become root (criu issue 3025).
+//! - It starts no thread, installs no signal handler and prints nothing.
+//!
+//! # Requirements
+//! Linux 5.3 (`pidfd_open`), CRIU 3.0 for [`Criu::version`]; dump and restore are tested
+//! with CRIU 4.1.1 and 4.2.1. A process that is dumped or restored needs root or
+//! `CAP_CHECKPOINT_RESTORE` and `CAP_SYS_PTRACE`.
+
+mod cause;
+mod criu;
+mod error;
+mod log;
+mod notify;
+mod pid;
+mod proto;
+mod reply;
+mod request;
+mod session;
+mod socket;
+mod swrk;
+mod wire;
+
+pub use cause::Cause;
+pub use criu::Criu;
+pub use error::{Error, Failure, ProtocolError};
+pub use log::LogLine;
+pub use notify::{Answer, HookError, Notice, Stage};
+pub use pid::{InvalidPid, Pid};
+pub use reply::{Dumped, Features, Restored, Version};
+pub use request::{
+    Check, Dir, Dump, FeatureCheck, LogLevel, ManageCgroups, Operation, Request, Restore,
+    VersionQuery,
+};
+pub use swrk::Ended;

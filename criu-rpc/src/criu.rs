@@ -1,0 +1,112 @@
+//! `Criu`: which CRIU, and how it is asked.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::error::Error;
+use crate::reply::{Features, Version};
+use crate::request::{Check, FeatureCheck, Request, VersionQuery};
+use crate::session;
+
+/// The variable that names the CRIU to use.
+const VARIABLE: &str = "CRIU";
+
+/// A CRIU program. Holds no process and no file: each request starts its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Criu {
+    program: PathBuf,
+    default_config: bool,
+}
+
+impl Criu {
+    /// The CRIU that `$CRIU` names or, without it, the first `criu` in `$PATH`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], with all that was looked for. A `$CRIU` that names no program is
+    /// not passed over.
+    pub fn find() -> Result<Self, Error> {
+        if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
+            return Self::at(named);
+        }
+        // /usr/sbin is where Debian installs it, and not in everyone's $PATH.
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+        Self::first_of(folders.map(|folder| folder.join("criu")))
+    }
+
+    /// The CRIU at this path.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no executable file.
+    pub fn at(program: impl AsRef<OsStr>) -> Result<Self, Error> {
+        Self::first_of([PathBuf::from(program.as_ref())])
+    }
+
+    fn first_of(candidates: impl IntoIterator<Item = PathBuf>) -> Result<Self, Error> {
+        let mut searched = Vec::new();
+        for program in candidates {
+            if program.is_file() && rustix::fs::access(&program, Access::EXEC_OK).is_ok() {
+                return Ok(Self {
+                    program,
+                    default_config: true,
+                });
+            }
+            searched.push(program);
+        }
+        Err(Error::NotFound { searched })
+    }
+
+    /// Whether CRIU reads `/etc/criu/default.conf` and `~/.criu/default.conf`, whose options
+    /// a request cannot always undo; on at first. `$CRIU_CONFIG_FILE` is never read.
+    #[must_use]
+    pub fn default_config(mut self, read: bool) -> Self {
+        self.default_config = read;
+        self
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.program
+    }
+
+    /// Starts CRIU, asks, waits for the answer, and for CRIU's end.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when CRIU says that it failed, [`Error::Died`] when it said
+    /// nothing; the others are refused before CRIU starts, or speak for themselves. After
+    /// each, the target of a dump runs, and nothing of a restore is left but for
+    /// [`Error::TooLate`].
+    pub fn run<R: Request>(&self, request: R) -> Result<R::Reply, Error> {
+        session::run(self, request)
+    }
+
+    /// The release of this CRIU.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn version(&self) -> Result<Version, Error> {
+        self.run(VersionQuery::default())
+    }
+
+    /// What this CRIU can do on this kernel.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn features(&self) -> Result<Features, Error> {
+        self.run(FeatureCheck::default())
+    }
+
+    /// Whether this CRIU can work on this kernel at all.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] says what is missing; and as [`run`](Self::run).
+    pub fn check(&self) -> Result<(), Error> {
+        self.run(Check::default())
+    }
+
+    pub(crate) fn reads_default_config(&self) -> bool {
+        self.default_config
+    }
+}

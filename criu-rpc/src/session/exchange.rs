@@ -1,0 +1,176 @@
+//! `Exchange`: what to do with each message. It reads no socket and waits for nothing, so
+//! that a blocking and an asynchronous session can share it.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::AtFlags;
+
+use super::tree::Tree;
+use crate::error::ProtocolError;
+use crate::notify::{Hook, HookError, Notice, Stage};
+use crate::pid::Pid;
+use crate::proto;
+use crate::reply::Restored;
+use crate::request::Operation;
+use crate::wire;
+
+/// The state of one request.
+pub(super) struct Exchange<'a> {
+    operation: Operation,
+    criu: Pid,
+    hook: Option<Hook<'a>>,
+    as_child: bool,
+    stage: Option<Stage>,
+    /// The hook's first refusal.
+    refusal: Option<(Stage, HookError)>,
+    /// What a restore has made so far.
+    tree: Option<Tree>,
+    response: Option<proto::CriuResp>,
+}
+
+/// What comes after a message.
+pub(super) enum Next {
+    Send(Vec<u8>),
+    /// CRIU has answered: with success or not.
+    Done(bool),
+}
+
+/// A request that succeeded.
+#[derive(Debug)]
+pub struct Outcome {
+    pub(crate) response: proto::CriuResp,
+    restored: Option<Restored>,
+    has_inventory: bool,
+}
+
+impl<'a> Exchange<'a> {
+    pub(super) fn new(
+        request: &proto::CriuReq,
+        operation: Operation,
+        criu: Pid,
+        hook: Option<Hook<'a>>,
+    ) -> Self {
+        let as_child = request
+            .opts
+            .as_ref()
+            .is_some_and(proto::CriuOpts::rst_sibling);
+        Self {
+            operation,
+            criu,
+            hook,
+            as_child,
+            stage: None,
+            refusal: None,
+            tree: None,
+            response: None,
+        }
+    }
+
+    pub(super) fn operation(&self) -> Operation {
+        self.operation
+    }
+
+    pub(super) fn stage(&self) -> Option<&Stage> {
+        self.stage.as_ref()
+    }
+
+    pub(super) fn errno(&self) -> Option<i32> {
+        self.response
+            .as_ref()
+            .and_then(|response| response.cr_errno)
+    }
+
+    pub(super) fn take_refusal(&mut self) -> Option<(Stage, HookError)> {
+        self.refusal.take()
+    }
+
+    /// Takes CRIU's next message.
+    pub(super) fn take(
+        &mut self,
+        response: proto::CriuResp,
+        fd: Option<OwnedFd>,
+    ) -> Result<Next, ProtocolError> {
+        let expected = self.operation.request_type();
+        match response.r#type() {
+            proto::CriuReqType::Notify => {
+                let notify = response
+                    .notify
+                    .ok_or(ProtocolError::Missing { field: "notify" })?;
+                Ok(Next::Send(self.notice(Notice::new(notify, self.criu, fd))))
+            }
+            answered if answered == expected => {
+                let success = response.success;
+                self.response = Some(response);
+                Ok(Next::Done(success))
+            }
+            _ => Err(ProtocolError::UnexpectedType {
+                found: response.r#type,
+                expected: expected.into(),
+            }),
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) -> Vec<u8> {
+        let stage = notice.stage().clone();
+        self.stage = Some(stage.clone());
+        if let (Operation::Restore, Some(pid)) = (self.operation, notice.pid()) {
+            // The root is stopped or waits for CRIU, so its pid cannot have been reused.
+            self.tree = Tree::at(pid, self.as_child)
+                .ok()
+                .or_else(|| self.tree.take());
+        }
+        let Some(hook) = &mut self.hook else {
+            return wire::encode_ack(true);
+        };
+        match hook(notice) {
+            Ok(_) => wire::encode_ack(true),
+            Err(error) => {
+                self.refusal.get_or_insert((stage, error));
+                wire::encode_ack(false)
+            }
+        }
+    }
+
+    /// Ends what is left of a restore that came to nothing. A tree that already runs is
+    /// left alone.
+    pub(super) fn clear_tree(&mut self) {
+        let runs = self.stage.as_ref().is_some_and(Stage::is_past_return);
+        if let Some(tree) = self.tree.take_if(|_| !runs) {
+            tree.end();
+        }
+    }
+
+    /// The outcome of a request that succeeded.
+    pub(super) fn finish(&mut self, images: Option<BorrowedFd<'_>>) -> io::Result<Outcome> {
+        let response = self.response.take().unwrap_or_default();
+        let root = response
+            .restore
+            .as_ref()
+            .and_then(|restore| Pid::from_raw(restore.pid));
+        let tree = match (self.tree.take(), root) {
+            (Some(tree), _) => Some(tree),
+            (None, Some(pid)) => Some(Tree::at(pid, self.as_child)?),
+            (None, None) => None,
+        };
+        let has_inventory = images.is_some_and(|images| {
+            rustix::fs::statat(images, "inventory.img", AtFlags::empty()).is_ok()
+        });
+        Ok(Outcome {
+            response,
+            restored: tree.map(Tree::into_restored),
+            has_inventory,
+        })
+    }
+}
+
+impl Outcome {
+    pub(crate) fn into_restored(self) -> Option<Restored> {
+        self.restored
+    }
+
+    /// Whether the image that CRIU writes last is there.
+    pub(crate) fn has_inventory(&self) -> bool {
+        self.has_inventory
+    }
+}

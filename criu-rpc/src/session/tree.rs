@@ -1,0 +1,105 @@
+//! `Tree`: what a restore has made, to hand over or to clear away.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal};
+
+use crate::pid::Pid;
+use crate::reply::Restored;
+use crate::swrk::{reap, wait_readable};
+
+/// How long a killed task gets to end.
+const END: Duration = Duration::from_secs(10);
+
+/// How many times the tree is looked through for tasks that were forked meanwhile.
+const SWEEPS: usize = 16;
+
+/// A restored tree, by its root.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: Pid,
+    pidfd: OwnedFd,
+    is_child: bool,
+}
+
+impl Tree {
+    /// Takes hold of the root, which must exist.
+    pub(super) fn at(root: Pid, is_child: bool) -> Result<Self, Errno> {
+        let pidfd = rustix::process::pidfd_open(root.as_rustix(), PidfdFlags::empty())?;
+        Ok(Self {
+            root,
+            pidfd,
+            is_child,
+        })
+    }
+
+    pub(super) fn into_restored(self) -> Restored {
+        Restored::new(self.root, self.pidfd, self.is_child)
+    }
+
+    /// Kills what is left of it, and reaps the root if it is ours.
+    ///
+    /// CRIU kills the tree of a restore that fails, but not when it is killed itself: then
+    /// the half-restored tasks wait for it for ever.
+    pub(super) fn end(self) {
+        if !wait_readable(self.pidfd.as_fd(), Duration::ZERO) {
+            self.kill();
+        }
+        wait_readable(self.pidfd.as_fd(), END);
+        if self.is_child {
+            reap(self.pidfd.as_fd());
+        }
+    }
+
+    /// Stops all tasks, so that none forks unseen, then kills them. While the root lives,
+    /// the tasks are its descendants.
+    fn kill(&self) {
+        let mut seen = HashSet::new();
+        let mut handles = Vec::new();
+        for _ in 0..SWEEPS {
+            let mut grown = false;
+            for pid in descendants(self.root) {
+                if seen.insert(pid)
+                    && let Ok(handle) =
+                        rustix::process::pidfd_open(pid.as_rustix(), PidfdFlags::empty())
+                {
+                    // A task that has just ended needs no signal.
+                    let _ = rustix::process::pidfd_send_signal(&handle, Signal::STOP);
+                    handles.push(handle);
+                    grown = true;
+                }
+            }
+            if !grown {
+                break;
+            }
+        }
+        for handle in &handles {
+            let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
+        }
+    }
+}
+
+/// A process and all below it.
+fn descendants(root: Pid) -> Vec<Pid> {
+    let mut found = vec![root];
+    let mut next = 0;
+    while let Some(&pid) = found.get(next) {
+        next += 1;
+        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+            continue;
+        };
+        for thread in threads.flatten() {
+            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+            found.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| Pid::from_raw(pid.parse().ok()?)),
+            );
+        }
+    }
+    found
+}

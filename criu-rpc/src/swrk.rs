@@ -1,0 +1,274 @@
+//! The child: one `criu swrk`, started without copying our memory, always reaped.
+
+use std::ffi::{CString, OsStr};
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
+use nix::sys::signal::SigSet;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::{MemfdFlags, OFlags};
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+
+use crate::pid::Pid;
+
+/// How much of CRIU's output is kept, in bytes, from its end.
+const OUTPUT: u64 = 64 << 10;
+
+/// CRIU reads more options from the file this names, after all others.
+const CONFIG_FILE: &str = "CRIU_CONFIG_FILE";
+
+/// The first descriptor that CRIU inherits besides the standard three.
+const FIRST_INHERITED: RawFd = 3;
+
+/// A running `criu swrk`. Dropping it kills and reaps it; whoever can ask it to stop does
+/// so first.
+#[derive(Debug)]
+pub(crate) struct Swrk {
+    pid: Pid,
+    pidfd: OwnedFd,
+    /// Its standard output and error. A file, not a pipe: nobody has to read while it runs.
+    output: File,
+    ended: Option<Ended>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Ended {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal killed it.
+    Killed(i32),
+    /// Something else in this process reaped it first (a `SIGCHLD` that is ignored, or a
+    /// `wait` for any child), so nobody knows.
+    Unknown,
+}
+
+impl Ended {
+    pub(crate) fn from_status(status: Option<&WaitIdStatus>) -> Self {
+        let Some(status) = status else {
+            return Self::Unknown;
+        };
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Self::Exited(code),
+            (_, Some(signal)) => Self::Killed(signal),
+            _ => Self::Unknown,
+        }
+    }
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exited with {code}"),
+            Self::Killed(signal) => write!(f, "was killed by signal {signal}"),
+            Self::Unknown => f.write_str("ended, its status taken by another part of the program"),
+        }
+    }
+}
+
+/// What a CRIU is started with.
+#[derive(Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) program: &'a Path,
+    /// Whether CRIU reads `/etc/criu/default.conf` and `~/.criu/default.conf`.
+    pub(crate) default_config: bool,
+    /// CRIU's end of the socket.
+    pub(crate) socket: OwnedFd,
+    /// The terminal that becomes its standard input. Without one, the socket does.
+    pub(crate) terminal: Option<BorrowedFd<'a>>,
+}
+
+impl Swrk {
+    /// Starts `criu swrk FD`.
+    ///
+    /// `posix_spawn` shares our memory until the exec, so the size of this process does not
+    /// matter, and no code of ours runs between fork and exec.
+    pub(crate) fn spawn(start: Start<'_>) -> io::Result<Self> {
+        let output = File::from(rustix::fs::memfd_create(
+            "criu-output",
+            MemfdFlags::CLOEXEC,
+        )?);
+        // CRIU may open it again, as /dev/stderr: then each has a position of its own.
+        rustix::fs::fcntl_setfl(&output, OFlags::APPEND)?;
+        let actions_error = |errno: nix::errno::Errno| io::Error::from(errno);
+
+        let mut actions = PosixSpawnFileActions::init().map_err(actions_error)?;
+        // A source below the targets would be overwritten before it is its turn.
+        let above = FIRST_INHERITED + 1;
+        let socket = rustix::io::fcntl_dupfd_cloexec(&start.socket, above)?;
+        let captured = rustix::io::fcntl_dupfd_cloexec(&output, above)?;
+        let terminal = start
+            .terminal
+            .map(|terminal| rustix::io::fcntl_dupfd_cloexec(terminal, above))
+            .transpose()?;
+        let socket_number = match &terminal {
+            // CRIU takes its standard input for the terminal of a shell job (tty.c).
+            Some(terminal) => {
+                actions
+                    .add_dup2(terminal.as_raw_fd(), 0)
+                    .map_err(actions_error)?;
+                FIRST_INHERITED
+            }
+            None => 0,
+        };
+        actions
+            .add_dup2(socket.as_raw_fd(), socket_number)
+            .map_err(actions_error)?;
+        actions
+            .add_dup2(captured.as_raw_fd(), 1)
+            .map_err(actions_error)?;
+        actions
+            .add_dup2(captured.as_raw_fd(), 2)
+            .map_err(actions_error)?;
+
+        let mut attributes = PosixSpawnAttr::init().map_err(actions_error)?;
+        let mut flags =
+            PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK;
+        // CRIU waits for its own children: with an inherited SIG_IGN for SIGCHLD it fails.
+        attributes
+            .set_sigdefault(&SigSet::all())
+            .map_err(actions_error)?;
+        attributes
+            .set_sigmask(&SigSet::empty())
+            .map_err(actions_error)?;
+        if terminal.is_none() {
+            // So that ^C at our terminal does not kill CRIU in the middle of a task. With a
+            // terminal it has to stay in the foreground.
+            flags |= PosixSpawnFlags::POSIX_SPAWN_SETPGROUP;
+            attributes
+                .set_pgroup(nix::unistd::Pid::from_raw(0))
+                .map_err(actions_error)?;
+        }
+        attributes.set_flags(flags).map_err(actions_error)?;
+
+        let mut arguments = vec![c_string(start.program.as_os_str())?];
+        if !start.default_config {
+            arguments.push(c_string("--no-default-config")?);
+        }
+        arguments.push(c_string("swrk")?);
+        arguments.push(c_string(socket_number.to_string())?);
+
+        let pid = nix::spawn::posix_spawn(
+            start.program,
+            &actions,
+            &attributes,
+            &arguments,
+            &environment(),
+        )
+        .map_err(actions_error)?;
+        let pid = Pid::from_raw(pid.as_raw()).ok_or(Errno::CHILD)?;
+        let pidfd = match rustix::process::pidfd_open(pid.as_rustix(), PidfdFlags::empty()) {
+            Ok(pidfd) => pidfd,
+            Err(errno) => {
+                // Without a handle it cannot be watched; it has no request yet, so it
+                // changed nothing.
+                let _ = rustix::process::kill_process(pid.as_rustix(), Signal::KILL);
+                let _ = rustix::process::waitpid(
+                    Some(pid.as_rustix()),
+                    rustix::process::WaitOptions::empty(),
+                );
+                return Err(errno.into());
+            }
+        };
+        Ok(Self {
+            pid,
+            pidfd,
+            output,
+            ended: None,
+        })
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Becomes readable when CRIU ends.
+    pub(crate) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Waits until CRIU ends, at most so long; `None` when it has not.
+    pub(crate) fn wait_for(&mut self, limit: Duration) -> Option<Ended> {
+        if self.ended.is_none() && wait_readable(self.pidfd(), limit) {
+            self.ended = Some(reap(self.pidfd()));
+        }
+        self.ended
+    }
+
+    /// Kills CRIU, whatever it is doing, and reaps it.
+    pub(crate) fn kill(&mut self) -> Ended {
+        *self.ended.get_or_insert_with(|| {
+            // It may have ended by itself; then there is nobody to kill.
+            let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+            reap(self.pidfd.as_fd())
+        })
+    }
+
+    /// What it printed so far.
+    pub(crate) fn output(&self) -> String {
+        let size = self.output.metadata().map_or(0, |metadata| metadata.len());
+        let start = size.saturating_sub(OUTPUT);
+        let mut bytes = vec![0; usize::try_from(size - start).unwrap_or_default()];
+        match self.output.read_exact_at(&mut bytes, start) {
+            Ok(()) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(_) => String::new(),
+        }
+    }
+}
+
+impl Drop for Swrk {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Waits until a descriptor is readable, at most so long.
+pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).ok();
+        match rustix::event::poll(
+            &mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)],
+            timeout.as_ref(),
+        ) {
+            Ok(ready) => return ready > 0,
+            Err(Errno::INTR) => {}
+            Err(_) => return false,
+        }
+    }
+}
+
+/// Takes the status of a child that ends or has ended.
+pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Ended {
+    let status = rustix::io::retry_on_intr(|| {
+        rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)
+    });
+    // ECHILD: this process ignores SIGCHLD, or waits for any child elsewhere.
+    Ended::from_status(status.ok().flatten().as_ref())
+}
+
+/// Our environment, without what would change CRIU's options behind the caller's back.
+fn environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter(|(name, _)| name != CONFIG_FILE)
+        .filter_map(|(mut name, value)| {
+            name.push("=");
+            name.push(value);
+            CString::new(name.into_vec()).ok()
+        })
+        .collect()
+}
+
+fn c_string(text: impl AsRef<OsStr>) -> io::Result<CString> {
+    Ok(CString::new(text.as_ref().as_bytes())?)
+}
