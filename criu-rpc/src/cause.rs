@@ -97,7 +97,7 @@ impl Cause {
                 "run as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE"
             }
             Self::OtherUser => "give this process CAP_SYS_RESOURCE, or run it as the same user",
-            Self::KernelTooNew => "use a newer CRIU: 4.0 or later for Linux 6.13",
+            Self::KernelTooNew => "use a newer CRIU: 4.1 or later for Linux 6.13",
             Self::UnsupportedFile => "close that file in the task before the dump",
             Self::TcpEstablished => "set tcp_established, or close the connection",
             Self::ShellJob => "set shell_job, or dump from the session leader on",

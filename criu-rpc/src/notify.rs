@@ -83,8 +83,8 @@ impl Stage {
         }
     }
 
-    /// Whether a restored tree runs from here on, whatever the answer is
-    /// (CRIU ignores it: `cr-restore.c`, `restore_root_task`).
+    /// Whether a restored tree is whole from here on, and runs whatever the answer is, even
+    /// if CRIU is killed (`restore_root_task` in `cr-restore.c`).
     pub(crate) fn is_past_return(&self) -> bool {
         matches!(self, Self::PreResume | Self::PostResume)
     }

@@ -103,7 +103,7 @@ impl Session<'_> {
     fn converse(mut self) -> Result<Outcome, Error> {
         loop {
             let Some(datagram) = self.receive()? else {
-                return Err(self.died());
+                return self.without_answer();
             };
             let next = wire::decode(&datagram.bytes)
                 .and_then(|response| self.exchange.take(response, datagram.fd))
@@ -149,13 +149,26 @@ impl Session<'_> {
     /// CRIU has answered.
     fn conclude(mut self, success: bool) -> Result<Outcome, Error> {
         let ended = self.end();
-        let operation = self.operation();
         if !success {
             return Err(self.give_up(ended, Error::Failed));
         }
-        let folders = self.folders.take();
+        self.hand_over()
+    }
+
+    /// CRIU ended without an answer.
+    fn without_answer(mut self) -> Result<Outcome, Error> {
+        let ended = self.end();
+        if self.exchange.is_restored() {
+            return self.hand_over();
+        }
+        Err(self.give_up(ended, Error::Died))
+    }
+
+    fn hand_over(&mut self) -> Result<Outcome, Error> {
+        let operation = self.operation();
         let refusal = self.exchange.take_refusal();
-        let outcome = self.exchange.finish(folders.as_ref().map(Folders::images));
+        let images = self.folders.as_ref().map(Folders::images);
+        let outcome = self.exchange.finish(images);
         let outcome = outcome.map_err(|source| self.system("find the restored tree", source))?;
         match refusal {
             Some((stage, source)) => Err(Error::TooLate {
@@ -166,12 +179,6 @@ impl Session<'_> {
             }),
             None => Ok(outcome),
         }
-    }
-
-    /// CRIU ended without an answer.
-    fn died(mut self) -> Error {
-        let ended = self.end();
-        self.give_up(ended, Error::Died)
     }
 
     /// Clears away what CRIU left, and tells why there is nothing to hand over.

@@ -132,13 +132,16 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Ends what is left of a restore that came to nothing. A tree that already runs is
-    /// left alone.
+    /// Ends what is left of a restore that is not handed over.
     pub(super) fn clear_tree(&mut self) {
-        let runs = self.stage.as_ref().is_some_and(Stage::is_past_return);
-        if let Some(tree) = self.tree.take_if(|_| !runs) {
+        if let Some(tree) = self.tree.take() {
             tree.end();
         }
+    }
+
+    /// Whether a restored tree is whole and runs, even though CRIU has given no answer.
+    pub(super) fn is_restored(&self) -> bool {
+        self.tree.is_some() && self.stage.as_ref().is_some_and(Stage::is_past_return)
     }
 
     /// The outcome of a request that succeeded.
