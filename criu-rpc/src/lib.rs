@@ -57,9 +57,11 @@ pub use error::{Error, Failure, ProtocolError};
 pub use log::LogLine;
 pub use notify::{Answer, HookError, Notice, Stage};
 pub use pid::{InvalidPid, Pid};
-pub use reply::{Dumped, Features, Restored, Version};
+pub use reply::{Dumped, Features, PreDumped, Restored, Version};
 pub use request::{
-    Check, Dir, Dump, FeatureCheck, LogLevel, ManageCgroups, Operation, Request, Restore,
-    VersionQuery,
+    Check, CpuCapability, CpuInfoCheck, CpuInfoDump, Dir, Dump, DumpExternal, FeatureCheck,
+    ImageIo, InheritKey, JoinNamespace, LogLevel, ManageCgroups, NetworkLock, Operation,
+    PageServer, PageServerLink, PreDump, PreDumpMode, RawOption, Request, Restore, RestoreExternal,
+    Tls, VersionQuery,
 };
 pub use swrk::Ended;

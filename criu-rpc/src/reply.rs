@@ -80,6 +80,11 @@ impl Features {
 #[non_exhaustive]
 pub struct Dumped {}
 
+/// A pre-dump that succeeded. The tree runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PreDumped {}
+
 /// A tree that was restored and runs.
 #[derive(Debug)]
 pub struct Restored {

@@ -1,15 +1,25 @@
 //! `Request`: what CRIU can be asked, and how each becomes one message.
 
+mod cpu_info;
 mod dir;
 mod draft;
 mod dump;
 mod options;
+mod page_server;
+mod pre_dump;
 mod query;
 mod restore;
+mod setters;
 
+pub use cpu_info::{CpuInfoCheck, CpuInfoDump};
 pub use dir::Dir;
 pub use dump::Dump;
-pub use options::{LogLevel, ManageCgroups};
+pub use options::{
+    CpuCapability, DumpExternal, ImageIo, InheritKey, JoinNamespace, LogLevel, ManageCgroups,
+    NetworkLock, PageServerLink, PreDumpMode, RawOption, RestoreExternal, Tls,
+};
+pub use page_server::PageServer;
+pub use pre_dump::PreDump;
 pub use query::{Check, FeatureCheck, VersionQuery};
 pub use restore::Restore;
 
@@ -17,7 +27,7 @@ pub(crate) use dir::Folders;
 pub(crate) use sealed::Request as Sealed;
 
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use crate::error::{Error, ProtocolError};
 use crate::notify::Hook;
@@ -42,8 +52,16 @@ pub enum Operation {
     FeatureCheck,
     /// [`Check`].
     Check,
+    /// [`CpuInfoDump`].
+    CpuInfoDump,
+    /// [`CpuInfoCheck`].
+    CpuInfoCheck,
     /// [`Dump`].
     Dump,
+    /// [`PreDump`].
+    PreDump,
+    /// [`PageServer`].
+    PageServer,
     /// [`Restore`].
     Restore,
 }
@@ -54,9 +72,23 @@ impl Operation {
             Self::Version => proto::CriuReqType::Version,
             Self::FeatureCheck => proto::CriuReqType::FeatureCheck,
             Self::Check => proto::CriuReqType::Check,
+            Self::CpuInfoDump => proto::CriuReqType::CpuinfoDump,
+            Self::CpuInfoCheck => proto::CriuReqType::CpuinfoCheck,
             Self::Dump => proto::CriuReqType::Dump,
+            Self::PreDump => proto::CriuReqType::SinglePreDump,
+            Self::PageServer => proto::CriuReqType::PageServerChld,
             Self::Restore => proto::CriuReqType::Restore,
         }
+    }
+
+    /// Whether CRIU has stages to tell of.
+    fn is_notified(self) -> bool {
+        matches!(self, Self::Dump | Self::PreDump | Self::Restore)
+    }
+
+    /// The log's name unless another is set.
+    fn log_name(self) -> String {
+        format!("{}.log", self.to_string().replace(' ', "-"))
     }
 }
 
@@ -66,7 +98,11 @@ impl fmt::Display for Operation {
             Self::Version => "version",
             Self::FeatureCheck => "feature check",
             Self::Check => "check",
+            Self::CpuInfoDump => "cpuinfo dump",
+            Self::CpuInfoCheck => "cpuinfo check",
             Self::Dump => "dump",
+            Self::PreDump => "pre-dump",
+            Self::PageServer => "page server",
             Self::Restore => "restore",
         })
     }
@@ -76,8 +112,13 @@ impl fmt::Display for Operation {
 pub struct Prepared<'a> {
     pub(crate) operation: Operation,
     pub(crate) message: proto::CriuReq,
+    /// Encoded options that follow those of the message.
+    pub(crate) raw: Vec<u8>,
     pub(crate) folders: Option<Folders<'a>>,
+    /// What becomes CRIU's standard input.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// What CRIU inherits, from the first free number on.
+    pub(crate) inherited: Vec<OwnedFd>,
     pub(crate) hook: Option<Hook<'a>>,
 }
 
@@ -99,8 +140,10 @@ impl Prepared<'_> {
         Self {
             operation,
             message,
+            raw: Vec::new(),
             folders: None,
             terminal: None,
+            inherited: Vec::new(),
             hook: None,
         }
     }

@@ -36,7 +36,7 @@ const END: Duration = Duration::from_secs(30);
 pub(crate) fn run<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error> {
     let prepared = request.prepare()?;
     let operation = prepared.operation;
-    let message = wire::encode(&prepared.message);
+    let message = wire::encode(&prepared.message, &prepared.raw);
     let system = |what| {
         move |source| Error::System {
             operation,
@@ -51,6 +51,7 @@ pub(crate) fn run<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error
         default_config: criu.reads_default_config(),
         socket: theirs,
         terminal: prepared.terminal,
+        inherited: prepared.inherited,
     })
     .map_err(|source| Error::Spawn {
         program: criu.path().to_owned(),

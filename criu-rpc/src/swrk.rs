@@ -25,8 +25,11 @@ const OUTPUT: u64 = 64 << 10;
 /// CRIU reads more options from the file this names, after all others.
 const CONFIG_FILE: &str = "CRIU_CONFIG_FILE";
 
-/// The first descriptor that CRIU inherits besides the standard three.
-const FIRST_INHERITED: RawFd = 3;
+/// The number of the first descriptor that CRIU inherits, after the standard three and,
+/// when a terminal takes its standard input, the socket.
+pub(crate) const fn first_inherited(has_terminal: bool) -> RawFd {
+    if has_terminal { 4 } else { 3 }
+}
 
 /// A running `criu swrk`. Dropping it kills and reaps it; whoever can ask it to stop does
 /// so first.
@@ -85,6 +88,8 @@ pub(crate) struct Start<'a> {
     pub(crate) socket: OwnedFd,
     /// The terminal that becomes its standard input. Without one, the socket does.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// What it inherits, from [`first_inherited`] on.
+    pub(crate) inherited: Vec<OwnedFd>,
 }
 
 impl Swrk {
@@ -102,33 +107,27 @@ impl Swrk {
         let actions_error = |errno: nix::errno::Errno| io::Error::from(errno);
 
         let mut actions = PosixSpawnFileActions::init().map_err(actions_error)?;
-        // A source below the targets would be overwritten before it is its turn.
-        let above = FIRST_INHERITED + 1;
-        let socket = rustix::io::fcntl_dupfd_cloexec(&start.socket, above)?;
-        let captured = rustix::io::fcntl_dupfd_cloexec(&output, above)?;
-        let terminal = start
-            .terminal
-            .map(|terminal| rustix::io::fcntl_dupfd_cloexec(terminal, above))
-            .transpose()?;
-        let socket_number = match &terminal {
-            // CRIU takes its standard input for the terminal of a shell job (tty.c).
-            Some(terminal) => {
-                actions
-                    .add_dup2(terminal.as_raw_fd(), 0)
-                    .map_err(actions_error)?;
-                FIRST_INHERITED
-            }
-            None => 0,
+        // The socket goes to 3 when a terminal takes CRIU's standard input (tty.c).
+        let first = first_inherited(start.terminal.is_some());
+        let socket_number = if start.terminal.is_some() {
+            first - 1
+        } else {
+            0
         };
-        actions
-            .add_dup2(socket.as_raw_fd(), socket_number)
-            .map_err(actions_error)?;
-        actions
-            .add_dup2(captured.as_raw_fd(), 1)
-            .map_err(actions_error)?;
-        actions
-            .add_dup2(captured.as_raw_fd(), 2)
-            .map_err(actions_error)?;
+        let mut wanted = vec![(socket_number, start.socket.as_fd())];
+        wanted.extend([(1, output.as_fd()), (2, output.as_fd())]);
+        wanted.extend(start.terminal.map(|terminal| (0, terminal)));
+        wanted.extend((first..).zip(start.inherited.iter().map(AsFd::as_fd)));
+        // A source that has the number of a target would be overwritten before its turn.
+        let above = first + RawFd::try_from(start.inherited.len()).unwrap_or(RawFd::MAX / 2);
+        let mut sources = Vec::with_capacity(wanted.len());
+        for (target, fd) in wanted {
+            let source = rustix::io::fcntl_dupfd_cloexec(fd, above)?;
+            actions
+                .add_dup2(source.as_raw_fd(), target)
+                .map_err(actions_error)?;
+            sources.push(source);
+        }
 
         let mut attributes = PosixSpawnAttr::init().map_err(actions_error)?;
         let mut flags =
@@ -140,7 +139,7 @@ impl Swrk {
         attributes
             .set_sigmask(&SigSet::empty())
             .map_err(actions_error)?;
-        if terminal.is_none() {
+        if start.terminal.is_none() {
             // So that ^C at our terminal does not kill CRIU in the middle of a task. With a
             // terminal it has to stay in the foreground.
             flags |= PosixSpawnFlags::POSIX_SPAWN_SETPGROUP;

@@ -1,6 +1,6 @@
 //! Messages to bytes and back. Pure: no socket, no clock.
 
-use prost::encoding::{DecodeContext, decode_key, skip_field};
+use prost::encoding::{DecodeContext, WireType, decode_key, encode_key, encode_varint, skip_field};
 use prost::{DecodeError, Message};
 
 use crate::error::ProtocolError;
@@ -12,17 +12,29 @@ use crate::proto;
 /// limit keeps a peer that is not CRIU from making us allocate.
 pub(crate) const MAX_RESPONSE: usize = 1 << 20;
 
-pub(crate) fn encode(request: &proto::CriuReq) -> Vec<u8> {
-    request.encode_to_vec()
+/// The field of `criu_req` that holds the options.
+const OPTS: u32 = 2;
+
+/// A request, with options already encoded that follow those it has.
+pub(crate) fn encode(request: &proto::CriuReq, raw_options: &[u8]) -> Vec<u8> {
+    let mut bytes = request.encode_to_vec();
+    if !raw_options.is_empty() {
+        // A message that comes twice is merged by its reader.
+        encode_key(OPTS, WireType::LengthDelimited, &mut bytes);
+        encode_varint(raw_options.len() as u64, &mut bytes);
+        bytes.extend(raw_options);
+    }
+    bytes
 }
 
 /// The answer to a notification.
 pub(crate) fn encode_ack(go_on: bool) -> Vec<u8> {
-    encode(&proto::CriuReq {
+    let ack = proto::CriuReq {
         r#type: proto::CriuReqType::Notify.into(),
         notify_success: Some(go_on),
         ..Default::default()
-    })
+    };
+    ack.encode_to_vec()
 }
 
 /// Reads one answer.

@@ -121,7 +121,7 @@ impl<'a> Dir<'a> {
 pub(crate) struct Folders<'a> {
     images: Opened<'a>,
     work: Option<Opened<'a>>,
-    log: LogFile,
+    log: Option<LogFile>,
 }
 
 impl<'a> Folders<'a> {
@@ -129,7 +129,7 @@ impl<'a> Folders<'a> {
         operation: Operation,
         images: Dir<'a>,
         work: Option<Dir<'a>>,
-        log_name: &str,
+        log_name: Option<&str>,
     ) -> Result<Self, Error> {
         let read = Access::READ_OK | Access::EXEC_OK;
         let write = read | Access::WRITE_OK;
@@ -139,7 +139,8 @@ impl<'a> Folders<'a> {
         let work = work
             .map(|work| work.open(operation, "work", write))
             .transpose()?;
-        let log = LogFile::expect(work.as_ref().unwrap_or(&images).as_fd(), log_name);
+        let work_dir = work.as_ref().unwrap_or(&images).as_fd();
+        let log = log_name.map(|name| LogFile::expect(work_dir, name));
         Ok(Self { images, work, log })
     }
 
@@ -158,6 +159,7 @@ impl<'a> Folders<'a> {
     /// The name and the end of the log, if CRIU wrote one.
     pub(crate) fn log(&self) -> Option<(&str, String)> {
         let work_dir = self.work.as_ref().unwrap_or(&self.images);
-        Some((self.log.name(), self.log.read(work_dir.as_fd())?))
+        let log = self.log.as_ref()?;
+        Some((log.name(), log.read(work_dir.as_fd())?))
     }
 }

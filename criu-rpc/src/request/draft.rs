@@ -1,12 +1,14 @@
-//! `Draft`: what a dump and a restore are both made of, until it is sent.
+//! `Draft`: what the requests with options are made of, until they are sent.
 
 use std::fmt;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
+use super::options::PageServerLink;
 use super::{Dir, Folders, Operation, Prepared};
 use crate::error::Error;
 use crate::notify::Hook;
 use crate::proto;
+use crate::swrk;
 
 /// Options as CRIU takes them, and what they refer to.
 ///
@@ -17,33 +19,132 @@ pub(super) struct Draft<'a> {
     pub(super) work: Option<Dir<'a>>,
     pub(super) terminal: Option<BorrowedFd<'a>>,
     pub(super) hook: Option<Hook<'a>>,
+    /// Descriptors that CRIU inherits, in the order of their numbers there.
+    inherited: Vec<Inherited>,
+    /// Encoded options that follow those of the message.
+    pub(super) raw: Vec<u8>,
+    /// The first value that CRIU would refuse; reported when the request is run, so that
+    /// setters can be chained.
+    refused: Option<Refused>,
+}
+
+/// A descriptor for CRIU, and which field of the options its number goes into.
+struct Inherited {
+    fd: OwnedFd,
+    key: InheritedKey,
+}
+
+enum InheritedKey {
+    File(String),
+    PageServer,
+}
+
+struct Refused {
+    option: &'static str,
+    value: String,
+    reason: &'static str,
 }
 
 impl<'a> Draft<'a> {
     pub(super) fn new(images: Dir<'a>) -> Self {
-        let options = proto::CriuOpts::default();
         Self {
-            options,
+            options: proto::CriuOpts::default(),
             images,
             work: None,
             terminal: None,
             hook: None,
+            inherited: Vec::new(),
+            raw: Vec::new(),
+            refused: None,
+        }
+    }
+
+    /// Notes a value that CRIU would refuse.
+    pub(super) fn refuse(
+        &mut self,
+        option: &'static str,
+        value: impl fmt::Display,
+        reason: &'static str,
+    ) {
+        self.refused.get_or_insert_with(|| Refused {
+            option,
+            value: value.to_string(),
+            reason,
+        });
+    }
+
+    pub(super) fn inherit(&mut self, key: String, fd: OwnedFd) {
+        self.inherited.push(Inherited {
+            fd,
+            key: InheritedKey::File(key),
+        });
+    }
+
+    pub(super) fn page_server(&mut self, link: PageServerLink) {
+        self.inherited
+            .retain(|inherited| !matches!(inherited.key, InheritedKey::PageServer));
+        match link {
+            PageServerLink::Tcp { address, port } => {
+                self.options.ps = Some(proto::CriuPageServerInfo {
+                    address: Some(address),
+                    port: Some(port.into()),
+                    ..Default::default()
+                });
+            }
+            PageServerLink::Socket(fd) => {
+                self.inherited.push(Inherited {
+                    fd,
+                    key: InheritedKey::PageServer,
+                });
+            }
         }
     }
 
     pub(super) fn prepare(mut self, operation: Operation) -> Result<Prepared<'a>, Error> {
-        let log_file = match self.options.log_file.take() {
-            Some(name) => checked_log_file(operation, name)?,
-            // CRIU's own default, criu.log, would make a restore overwrite the dump's log.
-            None => format!("{operation}.log"),
-        };
-        let folders = Folders::open(operation, self.images, self.work, &log_file)?;
+        self.check_names();
+        if let Some(Refused {
+            option,
+            value,
+            reason,
+        }) = self.refused
+        {
+            return Err(Error::Option {
+                operation,
+                option,
+                value,
+                reason,
+            });
+        }
+        // CRIU's own default, criu.log, would make a restore overwrite the dump's log.
+        let to_stderr = self.options.log_to_stderr();
+        let log_file = self.options.log_file.take();
+        let log_file = log_file.or_else(|| (!to_stderr).then(|| operation.log_name()));
+        let folders = Folders::open(operation, self.images, self.work, log_file.as_deref())?;
+
+        let first = swrk::first_inherited(self.terminal.is_some());
+        let mut inherited = Vec::with_capacity(self.inherited.len());
+        for (number, Inherited { fd, key }) in (first..).zip(self.inherited) {
+            inherited.push(fd);
+            match key {
+                InheritedKey::File(key) => {
+                    self.options
+                        .inherit_fd
+                        .push(proto::InheritFd { key, fd: number });
+                }
+                InheritedKey::PageServer => {
+                    self.options.ps = Some(proto::CriuPageServerInfo {
+                        fd: Some(number),
+                        ..Default::default()
+                    });
+                }
+            }
+        }
         let options = proto::CriuOpts {
             images_dir_fd: folders.images_number(),
             work_dir_fd: folders.work_number(),
-            log_file: Some(log_file),
+            log_file,
             // Errors name the last stage, and a restored tree's handle is taken at one.
-            notify_scripts: Some(true),
+            notify_scripts: operation.is_notified().then_some(true),
             ..self.options
         };
         let message = proto::CriuReq {
@@ -54,28 +155,37 @@ impl<'a> Draft<'a> {
         Ok(Prepared {
             operation,
             message,
+            raw: self.raw,
             folders: Some(folders),
             terminal: self.terminal,
+            inherited,
             hook: self.hook,
         })
     }
-}
 
-/// CRIU takes a bare name, and answers anything else with errno 56 and no word.
-fn checked_log_file(operation: Operation, name: String) -> Result<String, Error> {
-    let reason = if name.contains('/') {
-        "it is a name in the work folder, not a path; set work_dir for another folder"
-    } else if name.is_empty() || name == "." || name == ".." || name.contains('\0') {
-        "it is not a file name"
-    } else {
-        return Ok(name);
-    };
-    Err(Error::Option {
-        operation,
-        option: "log_file",
-        value: name,
-        reason,
-    })
+    /// CRIU answers these with errno 56, or a silent full dump, and no word.
+    fn check_names(&mut self) {
+        if let Some(name) = self.options.log_file.clone() {
+            if name.contains('/') {
+                self.refuse(
+                    "log_file",
+                    name,
+                    "it is a name in the work folder, not a path; set work_dir for another folder",
+                );
+            } else if matches!(&*name, "" | "." | "..") || name.contains('\0') {
+                self.refuse("log_file", name, "it is not a file name");
+            }
+        }
+        if let Some(parent) = self.options.parent_img.clone()
+            && parent.starts_with('/')
+        {
+            self.refuse(
+                "parent_img",
+                parent,
+                "it is relative to the images folder, such as ../1, so that images can be moved",
+            );
+        }
+    }
 }
 
 impl fmt::Debug for Draft<'_> {
