@@ -9,6 +9,7 @@ mod lint;
 mod process;
 mod provision;
 mod sources;
+mod test;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,18 @@ struct Command {
     run: fn(&Path, &[String]) -> Result<(), Failure>,
 }
 
-const COMMANDS: [Command; 4] = [
+const COMMANDS: [Command; 5] = [
     Command {
         name: "criu",
         arguments: "[--suite sid|trixie|bookworm]",
         help: "find a CRIU that works here, or unpack one under target/criu; print its path",
         run: criu::run,
+    },
+    Command {
+        name: "test",
+        arguments: "",
+        help: "every test, set-up included",
+        run: test::run,
     },
     Command {
         name: "lint",

@@ -55,6 +55,13 @@ impl Suite {
         Some(self.home(root).join("criu")).filter(|criu| criu.is_file())
     }
 
+    /// The folder of the suite's Python package, which holds the compiled
+    /// descriptors.
+    pub(crate) fn descriptors(&self, root: &Path) -> PathBuf {
+        self.home(root)
+            .join("prefix/usr/lib/python3/dist-packages/pycriu")
+    }
+
     /// The suite's CRIU, unpacked first if it is not there yet.
     pub(crate) fn provision(&self, root: &Path) -> Result<PathBuf, Failure> {
         let home = self.home(root);
