@@ -1,8 +1,10 @@
 //! What a developer or CI does here, one command each: `cargo xtask`.
 
 mod apt;
+mod bench;
 mod codegen;
 mod criu;
+mod demo;
 mod doc;
 mod failure;
 mod lint;
@@ -24,12 +26,18 @@ struct Command {
     run: fn(&Path, &[String]) -> Result<(), Failure>,
 }
 
-const COMMANDS: [Command; 5] = [
+const COMMANDS: [Command; 7] = [
     Command {
         name: "criu",
         arguments: "[--suite sid|trixie|bookworm]",
         help: "find a CRIU that works here, or unpack one under target/criu; print its path",
         run: criu::run,
+    },
+    Command {
+        name: "demo",
+        arguments: "",
+        help: "the main job on real input, set-up included",
+        run: demo::run,
     },
     Command {
         name: "test",
@@ -48,6 +56,12 @@ const COMMANDS: [Command; 5] = [
         arguments: "",
         help: "build the documentation",
         run: doc::run,
+    },
+    Command {
+        name: "bench",
+        arguments: "[NAME]",
+        help: "list the benchmarks, or run one: target/bench/NAME.{csv,md,svg}",
+        run: bench::run,
     },
     Command {
         name: "codegen",
