@@ -1,5 +1,6 @@
 //! A CRIU of a Debian suite, unpacked under `target/criu/SUITE` beside the
-//! libraries it was built for; the system stays as it is.
+//! libraries it was built for; the system stays as it is. A suite moves on, its
+//! provision does not: remove the folder to get a newer one.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
