@@ -1,24 +1,122 @@
 //! What a developer or CI does here, one command each: `cargo xtask`.
 
+mod apt;
+mod bench;
 mod codegen;
+mod criu;
+mod demo;
+mod doc;
+mod failure;
+mod lint;
+mod process;
+mod provision;
+mod sources;
+mod test;
 
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use failure::Failure;
+
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    help: &'static str,
+    run: fn(&Path, &[String]) -> Result<(), Failure>,
+}
+
+const COMMANDS: [Command; 7] = [
+    Command {
+        name: "criu",
+        arguments: "[--suite sid|trixie|bookworm]",
+        help: "find a CRIU that works here, or unpack one under target/criu; print its path",
+        run: criu::run,
+    },
+    Command {
+        name: "demo",
+        arguments: "",
+        help: "the main job on real input, set-up included",
+        run: demo::run,
+    },
+    Command {
+        name: "test",
+        arguments: "",
+        help: "every test, set-up included",
+        run: test::run,
+    },
+    Command {
+        name: "lint",
+        arguments: "",
+        help: "format, clippy, rustdoc, stale code, long modules, cargo-deny",
+        run: lint::run,
+    },
+    Command {
+        name: "doc",
+        arguments: "",
+        help: "build the documentation",
+        run: doc::run,
+    },
+    Command {
+        name: "bench",
+        arguments: "[NAME]",
+        help: "list the benchmarks, or run one: target/bench/NAME.{csv,md,svg}",
+        run: bench::run,
+    },
+    Command {
+        name: "codegen",
+        arguments: "[--check]",
+        help: "proto/ to checked-in Rust, or see whether that is stale",
+        run: codegen::run,
+    },
+];
+
 fn main() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or_else(|| Path::new("."));
-    let mut args = std::env::args().skip(1);
-    let result = match args.next().as_deref() {
-        Some("codegen") => codegen::run(root, &args.collect::<Vec<_>>()),
-        _ => Err("usage: cargo xtask codegen [--check]".to_owned()),
+    let mut args = env::args().skip(1);
+    let Some(name) = args
+        .next()
+        .filter(|name| !matches!(&**name, "help" | "--help" | "-h"))
+    else {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    };
+    let args: Vec<_> = args.collect();
+    let result = match COMMANDS.iter().find(|command| command.name == name) {
+        Some(command) => (command.run)(&root(), &args),
+        None => Err(Failure::Usage(format!("no command {name:?}"))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("xtask: {message}");
+        Err(Failure::Step(line)) => {
+            eprintln!("xtask {name}: {line}");
             ExitCode::FAILURE
         }
+        Err(Failure::Usage(line)) => {
+            eprintln!("{}\nxtask: {line}", help());
+            ExitCode::from(2)
+        }
     }
+}
+
+fn help() -> String {
+    let mut text = "usage: cargo xtask COMMAND\n\n".to_owned();
+    for Command {
+        name,
+        arguments,
+        help,
+        ..
+    } in &COMMANDS
+    {
+        let call = format!("{name} {arguments}");
+        text.push_str(&format!("  {call:<36} {help}\n"));
+    }
+    text
+}
+
+/// The workspace's root: where cargo runs us from now, and not where we were
+/// built, which may have moved.
+fn root() -> PathBuf {
+    let package = env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().unwrap_or(&package).to_owned()
 }

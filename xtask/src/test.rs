@@ -1,0 +1,199 @@
+//! Every test, and what the tests need.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::failure::{Failure, no_arguments};
+use crate::provision::{BOOKWORM, SID, TRIXIE};
+use crate::{criu, process};
+
+/// One run of the test harness.
+struct Step {
+    name: String,
+    command: Command,
+    /// Every test is wanted here, so none may be left out.
+    all: bool,
+}
+
+pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
+    no_arguments("test", args)?;
+    if !criu::is_root() {
+        return Err(Failure::step(
+            "the live tests need root: run this as root, or `cargo test` for the others",
+        ));
+    }
+    let mut summary = Vec::new();
+    for mut step in steps(root)? {
+        let tally = step.run()?;
+        summary.push(format!("{} {}", step.name, tally.passed));
+    }
+    println!("test: all passed: {}", summary.join(", "));
+    Ok(())
+}
+
+/// Everything there is, in the order in which it fails soonest.
+fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
+    let old = BOOKWORM.provision(root)?;
+    let suites = [
+        (TRIXIE.provision(root)?, TRIXIE),
+        (SID.provision(root)?, SID),
+    ];
+
+    let mut workspace = process::cargo(root);
+    workspace.args(["test", "--workspace", "--locked"]);
+    let mut steps = vec![Step {
+        name: "workspace".to_owned(),
+        command: workspace,
+        all: false,
+    }];
+    for (criu, suite) in &suites {
+        let mut command = target(root, "live");
+        command.env("CRIU", criu).env("CRIU_OLD", &old);
+        steps.push(Step {
+            name: format!("live on {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    for (_, suite) in &suites {
+        let mut command = target(root, "schema");
+        command.env("CRIU_DESCRIPTORS", suite.descriptors(root));
+        steps.push(Step {
+            name: format!("schema of {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    Ok(steps)
+}
+
+fn target(root: &Path, name: &str) -> Command {
+    let mut command = process::cargo(root);
+    command.args([
+        "test",
+        "--locked",
+        "--package",
+        "criu-rs-tests",
+        "--test",
+        name,
+    ]);
+    command.args(["--", "--include-ignored"]);
+    command
+}
+
+impl Step {
+    fn run(&mut self) -> Result<Tally, Failure> {
+        let advice = "mend what failed above";
+        eprintln!("== {}", self.name);
+        let mut child = self
+            .command
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| process::not_started(&self.command, &e, advice))?;
+        let mut tally = Tally::default();
+        for line in child
+            .stdout
+            .take()
+            .into_iter()
+            .flat_map(|out| BufReader::new(out).lines())
+        {
+            let line = line.map_err(|e| Failure::step(format!("{}: {e}", self.name)))?;
+            println!("{line}");
+            tally.add(&line);
+        }
+        let status = child
+            .wait()
+            .map_err(|e| Failure::step(format!("{}: {e}", self.name)))?;
+        if !status.success() {
+            let command = process::shown(&self.command);
+            return Err(Failure::step(format!(
+                "`{command}` failed ({status}): {advice}"
+            )));
+        }
+        // A run that left tests out is no proof.
+        if tally.passed == 0 || (self.all && tally.ignored > 0) {
+            return Err(Failure::step(format!(
+                "{}: {} tests ran and {} were left out: see that every test of it runs",
+                self.name, tally.passed, tally.ignored
+            )));
+        }
+        Ok(tally)
+    }
+}
+
+/// What the test harness says of itself.
+#[derive(Debug, Default, PartialEq)]
+struct Tally {
+    passed: u32,
+    ignored: u32,
+}
+
+impl Tally {
+    /// Adds a line like `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn add(&mut self, line: &str) {
+        let Some(counts) = line.strip_prefix("test result: ok. ") else {
+            return;
+        };
+        for count in counts.split("; ") {
+            match count.split_once(' ') {
+                Some((n, "passed")) => self.passed += n.parse().unwrap_or(0),
+                Some((n, "ignored")) => self.ignored += n.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Step, Tally};
+    use std::process::Command;
+
+    #[test]
+    fn tally_of_several_targets() {
+        let mut tally = Tally::default();
+        for line in [
+            "running 2 tests",
+            "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test result: ok. 40 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.00s",
+            "test result: FAILED. 9 passed; 1 failed; 9 ignored",
+        ] {
+            tally.add(line);
+        }
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 42,
+                ignored: 3
+            }
+        );
+    }
+
+    fn step(all: bool, script: &str) -> Result<u32, String> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        let step = Step {
+            name: "x".to_owned(),
+            command,
+            all,
+        }
+        .run();
+        step.map(|tally| tally.passed)
+            .map_err(|failure| failure.to_string())
+    }
+
+    #[test]
+    fn a_step_that_proves_nothing_fails() {
+        let two = "echo 'test result: ok. 2 passed; 0 failed; 1 ignored; 0 measured'";
+        assert_eq!(step(false, two), Ok(2));
+        assert!(step(true, two).unwrap_err().contains("1 were left out"));
+        let none = "echo 'test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured'";
+        assert!(step(true, none).unwrap_err().contains("0 tests ran"));
+        assert!(
+            step(false, &format!("{two}; exit 1"))
+                .unwrap_err()
+                .contains("exit status: 1")
+        );
+    }
+}
