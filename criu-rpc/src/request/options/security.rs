@@ -18,7 +18,7 @@ setters! { Restore => {
         draft.options.lsm_profile = Some(format!("{kind}:{name}"));
     }
 
-    /// Replaces the SELinux context of mounts. CRIU 3.16.
+    /// Replaces the `SELinux` context of mounts. CRIU 3.16.
     fn lsm_mount_context(draft, context: impl Into<String>) {
         draft.options.lsm_mount_context = Some(context.into());
     }

@@ -4,7 +4,7 @@ use crate::request::setters::setters;
 use crate::request::{Dump, PageServer, PreDump};
 
 /// Certificates for the connection to a page server, by path. Without a path CRIU looks
-/// below `/etc/pki`. CRIU 3.13, built with GnuTLS.
+/// below `/etc/pki`. CRIU 3.13, built with `GnuTLS`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     ca: Option<String>,
