@@ -82,6 +82,20 @@ impl Criu {
         session::run(self, request)
     }
 
+    /// The same as [`run`](Self::run), yielding to tokio while CRIU works. Hooks run on the
+    /// task's thread. Dropping the future stops the request as a
+    /// [time limit](crate::Dump::time_limit) does, and blocks until that is done.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime that has I/O and time enabled.
+    #[cfg(feature = "tokio")]
+    pub async fn run_async<R: Request>(&self, request: R) -> Result<R::Reply, Error> {
+        session::run_async(self, request).await
+    }
+
     /// The release of this CRIU.
     ///
     /// # Errors

@@ -109,6 +109,20 @@ pub enum Error {
     #[error("{0}")]
     Died(Box<Failure>),
 
+    /// The request was stopped. The target of a dump runs; nothing of a restore is left.
+    #[error("{operation} was stopped {}{}: {reason}", after(stage), killed(ended))]
+    Cancelled {
+        /// What was to be done.
+        operation: Operation,
+        /// The last stage CRIU told of.
+        stage: Option<Stage>,
+        /// Who stopped it.
+        reason: CancelReason,
+        /// How CRIU ended. One that had to be killed could not undo what it did outside the
+        /// tree, such as its packet filter while the network is locked.
+        ended: Ended,
+    },
+
     /// A hook refused, and CRIU gave up as asked.
     #[error("{operation} was refused by its hook at {stage}")]
     Hook {
@@ -134,6 +148,18 @@ pub enum Error {
         /// The tree, after a restore: it runs.
         restored: Option<Box<Restored>>,
     },
+}
+
+/// Why a request was stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// Its [`Cancel`](crate::Cancel) was asked for.
+    #[error("it was cancelled")]
+    Asked,
+    /// It took longer than its time limit.
+    #[error("it took longer than its time limit")]
+    TimeLimit,
 }
 
 /// A request that CRIU could not carry out: all that is known of why.
@@ -246,6 +272,21 @@ fn looked(searched: &[PathBuf]) -> String {
                 .collect();
             format!("none of {} is an executable file", folders.join(", "))
         }
+    }
+}
+
+fn after(stage: &Option<Stage>) -> String {
+    stage.as_ref().map_or_else(
+        || "before its first stage".to_owned(),
+        |stage| format!("after {stage}"),
+    )
+}
+
+fn killed(ended: &Ended) -> &'static str {
+    if matches!(ended, Ended::Killed(_)) {
+        ", and CRIU had to be killed"
+    } else {
+        ""
     }
 }
 

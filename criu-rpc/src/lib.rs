@@ -37,6 +37,7 @@
 //! with CRIU 4.1.1 and 4.2.1. A process that is dumped or restored needs root or
 //! `CAP_CHECKPOINT_RESTORE` and `CAP_SYS_PTRACE`.
 
+mod cancel;
 mod cause;
 mod criu;
 mod error;
@@ -51,9 +52,10 @@ mod socket;
 mod swrk;
 mod wire;
 
+pub use cancel::Cancel;
 pub use cause::Cause;
 pub use criu::Criu;
-pub use error::{Error, Failure, ProtocolError};
+pub use error::{CancelReason, Error, Failure, ProtocolError};
 pub use log::LogLine;
 pub use notify::{Answer, HookError, Notice, Stage};
 pub use pid::{InvalidPid, Pid};

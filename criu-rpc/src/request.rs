@@ -28,6 +28,7 @@ pub(crate) use sealed::Request as Sealed;
 
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use crate::error::{Error, ProtocolError};
 use crate::notify::Hook;
@@ -120,6 +121,9 @@ pub struct Prepared<'a> {
     /// What CRIU inherits, from the first free number on.
     pub(crate) inherited: Vec<OwnedFd>,
     pub(crate) hook: Option<Hook<'a>>,
+    pub(crate) time_limit: Option<Duration>,
+    /// Readable once the request is to stop.
+    pub(crate) cancel: Option<OwnedFd>,
 }
 
 impl fmt::Debug for Prepared<'_> {
@@ -145,6 +149,8 @@ impl Prepared<'_> {
             terminal: None,
             inherited: Vec::new(),
             hook: None,
+            time_limit: None,
+            cancel: None,
         }
     }
 }

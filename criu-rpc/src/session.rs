@@ -2,71 +2,62 @@
 //! read, its CRIU reaped.
 //!
 //! [`Exchange`] decides and does no I/O; [`Session`] owns the child and the socket, and
-//! leaves nothing behind however it ends.
+//! leaves nothing behind however it ends; [`Wait`] is how it waits.
 
+#[cfg(feature = "tokio")]
+mod asynchronous;
 mod exchange;
 mod tree;
+mod wait;
 
 pub(crate) use exchange::Outcome;
 
 use std::io;
-use std::time::Duration;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use exchange::{Exchange, Next};
-use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use wait::{Block, Wait, block_on};
 
 use crate::cause::Cause;
 use crate::criu::Criu;
-use crate::error::{Error, Failure, ProtocolError};
+use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
-use crate::request::{Folders, Operation, Request};
+use crate::request::{Folders, Operation, Prepared, Request};
 use crate::socket::{Datagram, ReceiveError, Socket};
 use crate::swrk::{Ended, Start, Swrk};
 use crate::wire;
 
-/// How long CRIU gets to end by itself once it has answered, or its socket was closed.
-///
-/// It ends at once after an answer. With its socket closed it goes on to its next stage,
-/// sees that nobody listens, and undoes what it did: for a dump of much memory that takes
-/// a while, and a CRIU that is killed instead can leave its parasite in the tasks.
+/// How long CRIU gets to end by itself once it has answered or is past the point where it
+/// could be stopped.
 const END: Duration = Duration::from_secs(30);
+
+/// How long a cancelled CRIU gets to notice.
+///
+/// It looks at its socket only at its next stage; then it undoes what it did. One that is
+/// killed instead undoes nothing.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs a request, blocking.
 pub(crate) fn run<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error> {
+    block_on(request_with(criu, request, &Block))
+}
+
+/// Runs a request, yielding to tokio.
+#[cfg(feature = "tokio")]
+pub(crate) async fn run_async<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error> {
+    request_with(criu, request, &asynchronous::Tokio).await
+}
+
+async fn request_with<R: Request>(
+    criu: &Criu,
+    request: R,
+    wait: &impl Wait,
+) -> Result<R::Reply, Error> {
     let prepared = request.prepare()?;
     let operation = prepared.operation;
-    let message = wire::encode(&prepared.message, &prepared.raw);
-    let system = |what| {
-        move |source| Error::System {
-            operation,
-            what,
-            source,
-        }
-    };
-
-    let (socket, theirs) = Socket::pair().map_err(system("make a socket"))?;
-    let swrk = Swrk::spawn(Start {
-        program: criu.path(),
-        default_config: criu.reads_default_config(),
-        socket: theirs,
-        terminal: prepared.terminal,
-        inherited: prepared.inherited,
-    })
-    .map_err(|source| Error::Spawn {
-        program: criu.path().to_owned(),
-        source,
-    })?;
-    let exchange = Exchange::new(&prepared.message, operation, swrk.pid(), prepared.hook);
-    let mut session = Session {
-        swrk,
-        socket: Some(socket),
-        exchange,
-        folders: prepared.folders,
-    };
-
-    session.send(&message)?;
-    let outcome = session.converse()?;
+    let outcome = Session::start(criu, prepared)?.converse(wait).await?;
     R::answer(outcome).map_err(|source| Error::Protocol { operation, source })
 }
 
@@ -77,9 +68,56 @@ struct Session<'a> {
     socket: Option<Socket>,
     exchange: Exchange<'a>,
     folders: Option<Folders<'a>>,
+    until: Option<Instant>,
+    cancel: Option<OwnedFd>,
 }
 
-impl Session<'_> {
+/// What a session waits for.
+enum Event {
+    Message(Datagram),
+    /// CRIU has ended, or closed its end.
+    Closed,
+    Cancelled(CancelReason),
+}
+
+impl<'a> Session<'a> {
+    /// Starts a CRIU and sends it a request.
+    fn start(criu: &Criu, prepared: Prepared<'a>) -> Result<Self, Error> {
+        let operation = prepared.operation;
+        let system = |what| {
+            move |source| Error::System {
+                operation,
+                what,
+                source,
+            }
+        };
+        let message = wire::encode(&prepared.message, &prepared.raw);
+        let (socket, theirs) = Socket::pair().map_err(system("make a socket"))?;
+        let swrk = Swrk::spawn(Start {
+            program: criu.path(),
+            default_config: criu.reads_default_config(),
+            socket: theirs,
+            terminal: prepared.terminal,
+            inherited: prepared.inherited,
+        })
+        .map_err(|source| Error::Spawn {
+            program: criu.path().to_owned(),
+            source,
+        })?;
+        let mut session = Self {
+            exchange: Exchange::new(&prepared.message, operation, swrk.pid(), prepared.hook),
+            swrk,
+            socket: Some(socket),
+            folders: prepared.folders,
+            until: prepared
+                .time_limit
+                .and_then(|limit| Instant::now().checked_add(limit)),
+            cancel: prepared.cancel,
+        };
+        session.send(&message)?;
+        Ok(session)
+    }
+
     fn operation(&self) -> Operation {
         self.exchange.operation()
     }
@@ -101,29 +139,31 @@ impl Session<'_> {
     }
 
     /// Answers notices until CRIU gives its answer, then sees it end.
-    fn converse(mut self) -> Result<Outcome, Error> {
+    async fn converse(mut self, wait: &impl Wait) -> Result<Outcome, Error> {
         loop {
-            let Some(datagram) = self.receive()? else {
-                return self.without_answer();
+            let datagram = match self.next(wait).await? {
+                Event::Message(datagram) => datagram,
+                Event::Closed => return self.without_answer(wait).await,
+                Event::Cancelled(reason) => return Err(self.stop(reason, wait).await),
             };
             let next = wire::decode(&datagram.bytes)
                 .and_then(|response| self.exchange.take(response, datagram.fd))
                 .map_err(|source| self.protocol(source))?;
             match next {
                 Next::Send(ack) => self.send(&ack)?,
-                Next::Done(success) => return self.conclude(success),
+                Next::Done(success) => return self.conclude(success, wait).await,
             }
         }
     }
 
-    /// The next message; `None` when CRIU has ended or closed its end.
-    fn receive(&self) -> Result<Option<Datagram>, Error> {
+    async fn next(&mut self, wait: &impl Wait) -> Result<Event, Error> {
         let Some(socket) = &self.socket else {
-            return Ok(None);
+            return Ok(Event::Closed);
         };
         loop {
             match socket.try_receive() {
-                Ok(received) => return Ok(received),
+                Ok(Some(datagram)) => return Ok(Event::Message(datagram)),
+                Ok(None) => return Ok(Event::Closed),
                 Err(ReceiveError::Protocol(source)) => return Err(self.protocol(source)),
                 Err(ReceiveError::System(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(ReceiveError::System(error)) => {
@@ -132,24 +172,36 @@ impl Session<'_> {
             }
             // The socket alone would not tell that CRIU has ended while a process it
             // started still holds its end.
-            let mut polled = [
-                PollFd::new(socket, PollFlags::IN),
-                PollFd::from_borrowed_fd(self.swrk.pidfd(), PollFlags::IN),
-            ];
-            match rustix::event::poll(&mut polled, None) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(errno) => return Err(self.system("wait for CRIU", errno.into())),
+            let (message, end) = (socket.as_fd(), self.swrk.pidfd());
+            // What can no longer be stopped is not: its answer comes soon.
+            let stoppable = !self.exchange.is_past_return();
+            let until = self.until.filter(|_| stoppable);
+            let [message, end, cancelled] = match self.cancel.as_ref().filter(|_| stoppable) {
+                Some(cancel) => wait.readable([message, end, cancel.as_fd()], until).await,
+                None => {
+                    let ready = wait.readable([message, end], until).await;
+                    ready.map(|[message, end]| [message, end, false])
+                }
             }
-            let (message, end) = (polled[0].revents(), polled[1].revents());
-            if message.is_empty() && !end.is_empty() {
-                return Ok(None);
+            .map_err(|source| self.system("wait for CRIU", source))?;
+            if message {
+                continue;
+            }
+            if end {
+                return Ok(Event::Closed);
+            }
+            if cancelled {
+                return Ok(Event::Cancelled(CancelReason::Asked));
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Ok(Event::Cancelled(CancelReason::TimeLimit));
             }
         }
     }
 
     /// CRIU has answered.
-    fn conclude(mut self, success: bool) -> Result<Outcome, Error> {
-        let ended = self.end();
+    async fn conclude(mut self, success: bool, wait: &impl Wait) -> Result<Outcome, Error> {
+        let ended = self.end(END, wait).await;
         if !success {
             return Err(self.give_up(ended, Error::Failed));
         }
@@ -157,12 +209,24 @@ impl Session<'_> {
     }
 
     /// CRIU ended without an answer.
-    fn without_answer(mut self) -> Result<Outcome, Error> {
-        let ended = self.end();
+    async fn without_answer(mut self, wait: &impl Wait) -> Result<Outcome, Error> {
+        let ended = self.end(END, wait).await;
         if self.exchange.is_restored() {
             return self.hand_over();
         }
         Err(self.give_up(ended, Error::Died))
+    }
+
+    /// Stops CRIU before it has answered.
+    async fn stop(mut self, reason: CancelReason, wait: &impl Wait) -> Error {
+        let ended = self.end(PATIENCE, wait).await;
+        self.exchange.clear_tree();
+        Error::Cancelled {
+            operation: self.operation(),
+            stage: self.exchange.stage().cloned(),
+            reason,
+            ended,
+        }
     }
 
     fn hand_over(&mut self) -> Result<Outcome, Error> {
@@ -197,10 +261,18 @@ impl Session<'_> {
         }
     }
 
-    /// Closes the socket and sees CRIU end: by itself, or killed.
-    fn end(&mut self) -> Ended {
+    /// Closes the socket and sees CRIU end: by itself, or killed after so long.
+    async fn end(&mut self, patience: Duration, wait: &impl Wait) -> Ended {
         self.socket = None;
-        self.swrk.wait_for(END).unwrap_or_else(|| self.swrk.kill())
+        let until = Instant::now() + patience;
+        match wait.readable([self.swrk.pidfd()], Some(until)).await {
+            Ok([true]) => self.swrk.reap(),
+            // Before CRIU is killed, since its children are found through it.
+            Ok([false]) | Err(_) => {
+                self.exchange.find_tree();
+                self.swrk.kill()
+            }
+        }
     }
 
     fn failure(&self, ended: Ended) -> Box<Failure> {
@@ -241,8 +313,8 @@ impl Session<'_> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         if self.socket.is_some() {
-            // A hook panicked, or the conversation broke off.
-            self.end();
+            // A hook panicked, a future was dropped, or the conversation broke off.
+            block_on(self.end(PATIENCE, &Block));
             self.exchange.clear_tree();
         }
     }

@@ -8,11 +8,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
 use nix::sys::signal::SigSet;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, OFlags};
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
@@ -195,12 +193,9 @@ impl Swrk {
         self.pidfd.as_fd()
     }
 
-    /// Waits until CRIU ends, at most so long; `None` when it has not.
-    pub(crate) fn wait_for(&mut self, limit: Duration) -> Option<Ended> {
-        if self.ended.is_none() && wait_readable(self.pidfd(), limit) {
-            self.ended = Some(reap(self.pidfd()));
-        }
-        self.ended
+    /// Reaps CRIU, which has ended or is about to.
+    pub(crate) fn reap(&mut self) -> Ended {
+        *self.ended.get_or_insert_with(|| reap(self.pidfd.as_fd()))
     }
 
     /// Kills CRIU, whatever it is doing, and reaps it.
@@ -227,23 +222,6 @@ impl Swrk {
 impl Drop for Swrk {
     fn drop(&mut self) {
         self.kill();
-    }
-}
-
-/// Waits until a descriptor is readable, at most so long.
-pub(crate) fn wait_readable(fd: BorrowedFd<'_>, limit: Duration) -> bool {
-    let deadline = Instant::now() + limit;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).ok();
-        match rustix::event::poll(
-            &mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)],
-            timeout.as_ref(),
-        ) {
-            Ok(ready) => return ready > 0,
-            Err(Errno::INTR) => {}
-            Err(_) => return false,
-        }
     }
 }
 

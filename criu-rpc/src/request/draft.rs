@@ -1,10 +1,12 @@
 //! `Draft`: what the requests with options are made of, until they are sent.
 
 use std::fmt;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use super::options::PageServerLink;
 use super::{Dir, Folders, Operation, Prepared};
+use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::notify::Hook;
 use crate::proto;
@@ -19,6 +21,8 @@ pub(super) struct Draft<'a> {
     pub(super) work: Option<Dir<'a>>,
     pub(super) terminal: Option<BorrowedFd<'a>>,
     pub(super) hook: Option<Hook<'a>>,
+    pub(super) time_limit: Option<Duration>,
+    pub(super) cancel: Option<Cancel>,
     /// Descriptors that CRIU inherits, in the order of their numbers there.
     inherited: Vec<Inherited>,
     /// Encoded options that follow those of the message.
@@ -53,6 +57,8 @@ impl<'a> Draft<'a> {
             work: None,
             terminal: None,
             hook: None,
+            time_limit: None,
+            cancel: None,
             inherited: Vec::new(),
             raw: Vec::new(),
             refused: None,
@@ -139,6 +145,16 @@ impl<'a> Draft<'a> {
                 }
             }
         }
+        // Its own number, since an event queue takes each only once.
+        let cancel = self
+            .cancel
+            .map(|cancel| cancel.as_fd().try_clone_to_owned())
+            .transpose();
+        let cancel = cancel.map_err(|source| Error::System {
+            operation,
+            what: "listen for a cancel",
+            source,
+        })?;
         let options = proto::CriuOpts {
             images_dir_fd: folders.images_number(),
             work_dir_fd: folders.work_number(),
@@ -160,6 +176,8 @@ impl<'a> Draft<'a> {
             terminal: self.terminal,
             inherited,
             hook: self.hook,
+            time_limit: self.time_limit,
+            cancel,
         })
     }
 

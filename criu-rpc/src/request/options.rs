@@ -5,6 +5,7 @@ mod cgroups;
 mod external;
 mod files;
 mod images;
+mod limits;
 mod log;
 mod memory;
 mod mounts;

@@ -132,6 +132,23 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Looks for what a restore has made that CRIU has not told of yet. CRIU still lives.
+    pub(super) fn find_tree(&mut self) {
+        if self.operation == Operation::Restore && self.tree.is_none() {
+            self.tree = Tree::below(self.criu);
+        }
+    }
+
+    /// Whether the request can no longer be stopped: the images of a dump are written and
+    /// the hook had its say, or the restored tree runs.
+    pub(super) fn is_past_return(&self) -> bool {
+        match (self.operation, &self.stage) {
+            (Operation::Dump, Some(stage)) => *stage == Stage::PostDump,
+            (Operation::Restore, Some(stage)) => stage.is_past_return(),
+            _ => false,
+        }
+    }
+
     /// Ends what is left of a restore that is not handed over.
     pub(super) fn clear_tree(&mut self) {
         if let Some(tree) = self.tree.take() {
@@ -141,7 +158,7 @@ impl<'a> Exchange<'a> {
 
     /// Whether a restored tree is whole and runs, even though CRIU has given no answer.
     pub(super) fn is_restored(&self) -> bool {
-        self.tree.is_some() && self.stage.as_ref().is_some_and(Stage::is_past_return)
+        self.tree.is_some() && self.is_past_return()
     }
 
     /// The outcome of a request that succeeded.

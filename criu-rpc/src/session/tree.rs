@@ -3,14 +3,15 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{PidfdFlags, Signal};
 
+use super::wait::{Block, Wait, block_on};
 use crate::pid::Pid;
 use crate::reply::Restored;
-use crate::swrk::{reap, wait_readable};
+use crate::swrk::reap;
 
 /// How long a killed task gets to end.
 const END: Duration = Duration::from_secs(10);
@@ -37,6 +38,15 @@ impl Tree {
         })
     }
 
+    /// What a CRIU has restored so far that it has not told of: the child that is the root.
+    /// CRIU is stopped, so that it makes no more.
+    pub(super) fn below(criu: Pid) -> Option<Self> {
+        let _ = rustix::process::kill_process(criu.as_rustix(), Signal::STOP);
+        // Only the first level: helpers that CRIU starts end with it.
+        let root = children(criu).into_iter().next()?;
+        Self::at(root, false).ok()
+    }
+
     pub(super) fn into_restored(self) -> Restored {
         Restored::new(self.root, self.pidfd, self.is_child)
     }
@@ -46,10 +56,17 @@ impl Tree {
     /// CRIU kills the tree of a restore that fails, but not when it is killed itself: then
     /// the half-restored tasks wait for it for ever.
     pub(super) fn end(self) {
-        if !wait_readable(self.pidfd.as_fd(), Duration::ZERO) {
+        let ended = |patience| {
+            let until = Some(Instant::now() + patience);
+            matches!(
+                block_on(Block.readable([self.pidfd.as_fd()], until)),
+                Ok([true])
+            )
+        };
+        if !ended(Duration::ZERO) {
             self.kill();
+            ended(END);
         }
-        wait_readable(self.pidfd.as_fd(), END);
         if self.is_child {
             reap(self.pidfd.as_fd());
         }
@@ -89,17 +106,23 @@ fn descendants(root: Pid) -> Vec<Pid> {
     let mut next = 0;
     while let Some(&pid) = found.get(next) {
         next += 1;
-        let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
-            continue;
-        };
-        for thread in threads.flatten() {
-            let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
-            found.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|pid| Pid::from_raw(pid.parse().ok()?)),
-            );
-        }
+        found.extend(children(pid));
+    }
+    found
+}
+
+/// The children of all threads of a process.
+fn children(pid: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for thread in threads.flatten() {
+        let children = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let pids = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        found.extend(pids.filter_map(Pid::from_raw));
     }
     found
 }
