@@ -66,4 +66,5 @@ pub use request::{
     PageServer, PageServerLink, PreDump, PreDumpMode, RawOption, Request, Restore, RestoreExternal,
     Tls, VersionQuery,
 };
+pub use session::{PreDumpChain, RunningPageServer};
 pub use swrk::Ended;

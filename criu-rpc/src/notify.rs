@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::pid::Pid;
 use crate::proto;
+use crate::request::DumpExternal;
 
 /// Where CRIU is in a dump or a restore (`criu_notify.script`).
 ///
@@ -148,6 +149,8 @@ pub enum Answer {
     /// Go on.
     #[default]
     Continue,
+    /// Go on, and take these for external; an answer to [`Stage::QueryExtFiles`] only.
+    Externals(Vec<DumpExternal>),
 }
 
 /// Why a hook refuses.

@@ -63,6 +63,8 @@ pub enum Operation {
     PreDump,
     /// [`PageServer`].
     PageServer,
+    /// [`RunningPageServer::wait`](crate::RunningPageServer::wait).
+    WaitPid,
     /// [`Restore`].
     Restore,
 }
@@ -78,6 +80,7 @@ impl Operation {
             Self::Dump => proto::CriuReqType::Dump,
             Self::PreDump => proto::CriuReqType::SinglePreDump,
             Self::PageServer => proto::CriuReqType::PageServerChld,
+            Self::WaitPid => proto::CriuReqType::WaitPid,
             Self::Restore => proto::CriuReqType::Restore,
         }
     }
@@ -104,6 +107,7 @@ impl fmt::Display for Operation {
             Self::Dump => "dump",
             Self::PreDump => "pre-dump",
             Self::PageServer => "page server",
+            Self::WaitPid => "wait for the page server",
             Self::Restore => "restore",
         })
     }
@@ -136,7 +140,7 @@ impl fmt::Debug for Prepared<'_> {
 
 impl Prepared<'_> {
     /// A question without options.
-    fn question(operation: Operation) -> Self {
+    pub(crate) fn question(operation: Operation) -> Self {
         let message = proto::CriuReq {
             r#type: operation.request_type().into(),
             ..Default::default()

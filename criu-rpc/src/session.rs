@@ -1,23 +1,28 @@
 //! One request from its first to its last byte: sent, its notices answered, its answer
-//! read, its CRIU reaped.
+//! read.
 //!
-//! [`Exchange`] decides and does no I/O; [`Session`] owns the child and the socket, and
-//! leaves nothing behind however it ends; [`Wait`] is how it waits.
+//! [`Exchange`] decides and does no I/O; [`Connection`] owns the child and the socket, and
+//! leaves nothing behind however it ends; [`Wait`] is how it is waited for.
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+mod chain;
+mod connection;
 mod exchange;
+mod page_server;
 mod tree;
 mod wait;
 
+pub use chain::PreDumpChain;
 pub(crate) use exchange::Outcome;
+pub use page_server::RunningPageServer;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use connection::{Connection, PATIENCE};
 use exchange::{Exchange, Next};
-use rustix::io::Errno;
 use wait::{Block, Wait, block_on};
 
 use crate::cause::Cause;
@@ -25,19 +30,12 @@ use crate::criu::Criu;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
 use crate::request::{Folders, Operation, Prepared, Request};
-use crate::socket::{Datagram, ReceiveError, Socket};
-use crate::swrk::{Ended, Start, Swrk};
+use crate::socket::{Datagram, ReceiveError};
+use crate::swrk::Ended;
 use crate::wire;
 
-/// How long CRIU gets to end by itself once it has answered or is past the point where it
-/// could be stopped.
+/// How long CRIU gets to end by itself once it has answered.
 const END: Duration = Duration::from_secs(30);
-
-/// How long a cancelled CRIU gets to notice.
-///
-/// It looks at its socket only at its next stage; then it undoes what it did. One that is
-/// killed instead undoes nothing.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs a request, blocking.
 pub(crate) fn run<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error> {
@@ -55,17 +53,16 @@ async fn request_with<R: Request>(
     request: R,
     wait: &impl Wait,
 ) -> Result<R::Reply, Error> {
-    let prepared = request.prepare()?;
+    let mut prepared = request.prepare()?;
     let operation = prepared.operation;
-    let outcome = Session::start(criu, prepared)?.converse(wait).await?;
+    let connection = Connection::start(criu, &mut prepared)?;
+    let outcome = Session::new(connection, prepared)?.finish(wait).await?;
     R::answer(outcome).map_err(|source| Error::Protocol { operation, source })
 }
 
-/// A CRIU at work. Dropping it asks CRIU to stop, then sees that it has.
+/// A request on its way. When it is dropped, CRIU ends first, then what it restored.
 struct Session<'a> {
-    swrk: Swrk,
-    /// Our end; taken away to tell CRIU that nobody listens any more.
-    socket: Option<Socket>,
+    connection: Connection,
     exchange: Exchange<'a>,
     folders: Option<Folders<'a>>,
     until: Option<Instant>,
@@ -80,88 +77,87 @@ enum Event {
     Cancelled(CancelReason),
 }
 
+/// How a conversation went.
+enum Answer {
+    Success,
+    Failure,
+    None,
+    Cancelled(CancelReason),
+}
+
 impl<'a> Session<'a> {
-    /// Starts a CRIU and sends it a request.
-    fn start(criu: &Criu, prepared: Prepared<'a>) -> Result<Self, Error> {
-        let operation = prepared.operation;
-        let system = |what| {
-            move |source| Error::System {
-                operation,
-                what,
-                source,
-            }
-        };
+    /// Sends a request.
+    fn new(connection: Connection, prepared: Prepared<'a>) -> Result<Self, Error> {
         let message = wire::encode(&prepared.message, &prepared.raw);
-        let (socket, theirs) = Socket::pair().map_err(system("make a socket"))?;
-        let swrk = Swrk::spawn(Start {
-            program: criu.path(),
-            default_config: criu.reads_default_config(),
-            socket: theirs,
-            terminal: prepared.terminal,
-            inherited: prepared.inherited,
-        })
-        .map_err(|source| Error::Spawn {
-            program: criu.path().to_owned(),
-            source,
-        })?;
-        let mut session = Self {
-            exchange: Exchange::new(&prepared.message, operation, swrk.pid(), prepared.hook),
-            swrk,
-            socket: Some(socket),
+        connection.send(prepared.operation, &message)?;
+        Ok(Self {
+            exchange: Exchange::new(
+                &prepared.message,
+                prepared.operation,
+                connection.criu(),
+                prepared.hook,
+            ),
+            connection,
             folders: prepared.folders,
             until: prepared
                 .time_limit
                 .and_then(|limit| Instant::now().checked_add(limit)),
             cancel: prepared.cancel,
-        };
-        session.send(&message)?;
-        Ok(session)
+        })
+    }
+
+    /// Converses, and sees CRIU end.
+    async fn finish(mut self, wait: &impl Wait) -> Result<Outcome, Error> {
+        match self.converse(wait).await? {
+            Answer::Success => {
+                self.connection.end(END, wait).await;
+                self.hand_over()
+            }
+            Answer::None if self.exchange.is_restored() => {
+                self.connection.end(END, wait).await;
+                self.hand_over()
+            }
+            answer => Err(self.give_up(answer, wait).await),
+        }
+    }
+
+    /// Converses, and keeps CRIU for another request.
+    async fn keep(mut self, wait: &impl Wait) -> Result<(Connection, Outcome), Error> {
+        match self.converse(wait).await? {
+            Answer::Success => {
+                let outcome = self.hand_over()?;
+                Ok((self.connection, outcome))
+            }
+            answer => Err(self.give_up(answer, wait).await),
+        }
     }
 
     fn operation(&self) -> Operation {
         self.exchange.operation()
     }
 
-    fn send(&mut self, message: &[u8]) -> Result<(), Error> {
-        let Some(socket) = &self.socket else {
-            return Ok(());
-        };
-        match socket.send(message) {
-            // It has ended; what it left tells more than the broken pipe.
-            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
-            Err(Errno::MSGSIZE | Errno::NOBUFS) => Err(Error::TooLarge {
-                operation: self.operation(),
-                bytes: message.len(),
-                limit: socket.limit(),
-            }),
-            Err(errno) => Err(self.system("send to CRIU", errno.into())),
-        }
-    }
-
-    /// Answers notices until CRIU gives its answer, then sees it end.
-    async fn converse(mut self, wait: &impl Wait) -> Result<Outcome, Error> {
+    /// Answers notices until CRIU gives its answer.
+    async fn converse(&mut self, wait: &impl Wait) -> Result<Answer, Error> {
         loop {
             let datagram = match self.next(wait).await? {
                 Event::Message(datagram) => datagram,
-                Event::Closed => return self.without_answer(wait).await,
-                Event::Cancelled(reason) => return Err(self.stop(reason, wait).await),
+                Event::Closed => return Ok(Answer::None),
+                Event::Cancelled(reason) => return Ok(Answer::Cancelled(reason)),
             };
             let next = wire::decode(&datagram.bytes)
                 .and_then(|response| self.exchange.take(response, datagram.fd))
                 .map_err(|source| self.protocol(source))?;
             match next {
-                Next::Send(ack) => self.send(&ack)?,
-                Next::Done(success) => return self.conclude(success, wait).await,
+                Next::Send(ack) => self.connection.send(self.operation(), &ack)?,
+                Next::Done(true) => return Ok(Answer::Success),
+                Next::Done(false) => return Ok(Answer::Failure),
             }
         }
     }
 
     async fn next(&mut self, wait: &impl Wait) -> Result<Event, Error> {
-        let Some(socket) = &self.socket else {
-            return Ok(Event::Closed);
-        };
         loop {
-            match socket.try_receive() {
+            match self.connection.try_receive() {
                 Ok(Some(datagram)) => return Ok(Event::Message(datagram)),
                 Ok(None) => return Ok(Event::Closed),
                 Err(ReceiveError::Protocol(source)) => return Err(self.protocol(source)),
@@ -170,9 +166,12 @@ impl<'a> Session<'a> {
                     return Err(self.system("receive from CRIU", error));
                 }
             }
+            let Some(socket) = self.connection.socket() else {
+                return Ok(Event::Closed);
+            };
             // The socket alone would not tell that CRIU has ended while a process it
             // started still holds its end.
-            let (message, end) = (socket.as_fd(), self.swrk.pidfd());
+            let (message, end) = (socket.as_fd(), self.connection.pidfd());
             // What can no longer be stopped is not: its answer comes soon.
             let stoppable = !self.exchange.is_past_return();
             let until = self.until.filter(|_| stoppable);
@@ -199,36 +198,6 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// CRIU has answered.
-    async fn conclude(mut self, success: bool, wait: &impl Wait) -> Result<Outcome, Error> {
-        let ended = self.end(END, wait).await;
-        if !success {
-            return Err(self.give_up(ended, Error::Failed));
-        }
-        self.hand_over()
-    }
-
-    /// CRIU ended without an answer.
-    async fn without_answer(mut self, wait: &impl Wait) -> Result<Outcome, Error> {
-        let ended = self.end(END, wait).await;
-        if self.exchange.is_restored() {
-            return self.hand_over();
-        }
-        Err(self.give_up(ended, Error::Died))
-    }
-
-    /// Stops CRIU before it has answered.
-    async fn stop(mut self, reason: CancelReason, wait: &impl Wait) -> Error {
-        let ended = self.end(PATIENCE, wait).await;
-        self.exchange.clear_tree();
-        Error::Cancelled {
-            operation: self.operation(),
-            stage: self.exchange.stage().cloned(),
-            reason,
-            ended,
-        }
-    }
-
     fn hand_over(&mut self) -> Result<Outcome, Error> {
         let operation = self.operation();
         let refusal = self.exchange.take_refusal();
@@ -246,37 +215,39 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Clears away what CRIU left, and tells why there is nothing to hand over.
-    fn give_up(&mut self, ended: Ended, error: fn(Box<Failure>) -> Error) -> Error {
-        // CRIU kills a tree it cannot restore, but the root may be ours to reap; and a
-        // CRIU that was killed leaves all of it.
-        self.exchange.clear_tree();
-        match self.exchange.take_refusal() {
-            Some((stage, source)) => Error::Hook {
-                operation: self.operation(),
+    /// Sees CRIU end, clears away what it left, and tells why there is nothing to hand over.
+    async fn give_up(mut self, answer: Answer, wait: &impl Wait) -> Error {
+        let operation = self.operation();
+        let patience = if let Answer::Cancelled(_) = answer {
+            PATIENCE
+        } else {
+            END
+        };
+        let ended = self.connection.end(patience, wait).await;
+        if let Answer::Cancelled(reason) = answer {
+            return Error::Cancelled {
+                operation,
+                stage: self.exchange.stage().cloned(),
+                reason,
+                ended,
+            };
+        }
+        if let Some((stage, source)) = self.exchange.take_refusal() {
+            return Error::Hook {
+                operation,
                 stage,
                 source,
-            },
-            None => error(self.failure(ended)),
+            };
         }
-    }
-
-    /// Closes the socket and sees CRIU end: by itself, or killed after so long.
-    async fn end(&mut self, patience: Duration, wait: &impl Wait) -> Ended {
-        self.socket = None;
-        let until = Instant::now() + patience;
-        match wait.readable([self.swrk.pidfd()], Some(until)).await {
-            Ok([true]) => self.swrk.reap(),
-            // Before CRIU is killed, since its children are found through it.
-            Ok([false]) | Err(_) => {
-                self.exchange.find_tree();
-                self.swrk.kill()
-            }
+        let failure = self.failure(ended);
+        match answer {
+            Answer::None => Error::Died(failure),
+            _ => Error::Failed(failure),
         }
     }
 
     fn failure(&self, ended: Ended) -> Box<Failure> {
-        let output = self.swrk.output();
+        let output = self.connection.output();
         let (log, text) = match self.folders.as_ref().and_then(Folders::log) {
             Some((name, text)) => (Some(name.to_owned()), text),
             None => (None, output.clone()),
@@ -306,16 +277,6 @@ impl<'a> Session<'a> {
             operation: self.operation(),
             what,
             source,
-        }
-    }
-}
-
-impl Drop for Session<'_> {
-    fn drop(&mut self) {
-        if self.socket.is_some() {
-            // A hook panicked, a future was dropped, or the conversation broke off.
-            block_on(self.end(PATIENCE, &Block));
-            self.exchange.clear_tree();
         }
     }
 }

@@ -66,6 +66,16 @@ impl Ended {
     }
 }
 
+impl Ended {
+    /// Reads a status as `waitpid(2)` gives it, which is how it is on the wire.
+    pub(crate) fn from_wait_status(status: i32) -> Self {
+        match status & 0x7f {
+            0 => Self::Exited((status >> 8) & 0xff),
+            signal => Self::Killed(signal),
+        }
+    }
+}
+
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

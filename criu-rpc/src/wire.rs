@@ -5,6 +5,7 @@ use prost::{DecodeError, Message};
 
 use crate::error::ProtocolError;
 use crate::proto;
+use crate::request::DumpExternal;
 
 /// The largest answer that is read, in bytes.
 ///
@@ -32,6 +33,20 @@ pub(crate) fn encode_ack(go_on: bool) -> Vec<u8> {
     let ack = proto::CriuReq {
         r#type: proto::CriuReqType::Notify.into(),
         notify_success: Some(go_on),
+        ..Default::default()
+    };
+    ack.encode_to_vec()
+}
+
+/// The answer to `query-ext-files`.
+pub(crate) fn encode_externals(externals: &[DumpExternal]) -> Vec<u8> {
+    let ack = proto::CriuReq {
+        r#type: proto::CriuReqType::Notify.into(),
+        notify_success: Some(true),
+        opts: Some(proto::CriuOpts {
+            external: externals.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     ack.encode_to_vec()

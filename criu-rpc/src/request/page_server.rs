@@ -1,7 +1,8 @@
 //! `PageServer`: a CRIU that takes the pages of a dump elsewhere.
 
-use super::Dir;
 use super::draft::Draft;
+use super::{Dir, Operation, Prepared};
+use crate::error::Error;
 
 /// Starts a CRIU that listens for the pages of one dump and writes them into a folder
 /// (`PAGE_SERVER_CHLD`, CRIU 3.7); see [`Criu::page_server`](crate::Criu::page_server).
@@ -26,5 +27,12 @@ impl<'a> PageServer<'a> {
             ..Default::default()
         });
         self
+    }
+
+    pub(crate) fn prepare(self) -> Result<Prepared<'a>, Error> {
+        let mut prepared = self.0.prepare(Operation::PageServer)?;
+        // WAIT_PID follows.
+        prepared.message.keep_open = Some(true);
+        Ok(prepared)
     }
 }

@@ -8,7 +8,7 @@ use rustix::fs::AtFlags;
 
 use super::tree::Tree;
 use crate::error::ProtocolError;
-use crate::notify::{Hook, HookError, Notice, Stage};
+use crate::notify::{Answer, Hook, HookError, Notice, Stage};
 use crate::pid::Pid;
 use crate::proto;
 use crate::reply::Restored;
@@ -18,13 +18,15 @@ use crate::wire;
 /// The state of one request.
 pub(super) struct Exchange<'a> {
     operation: Operation,
+    /// The type of the answer.
+    expected: proto::CriuReqType,
     criu: Pid,
     hook: Option<Hook<'a>>,
     as_child: bool,
     stage: Option<Stage>,
     /// The hook's first refusal.
     refusal: Option<(Stage, HookError)>,
-    /// What a restore has made so far.
+    /// What a restore has made so far; cleared away unless it is handed over.
     tree: Option<Tree>,
     response: Option<proto::CriuResp>,
 }
@@ -55,8 +57,14 @@ impl<'a> Exchange<'a> {
             .opts
             .as_ref()
             .is_some_and(proto::CriuOpts::rst_sibling);
+        let expected = match request.r#type() {
+            // CRIU answers as if it were the other kind (cr-service.c, 4.2).
+            proto::CriuReqType::PageServerChld => proto::CriuReqType::PageServer,
+            same => same,
+        };
         Self {
             operation,
+            expected,
             criu,
             hook,
             as_child,
@@ -91,7 +99,6 @@ impl<'a> Exchange<'a> {
         response: proto::CriuResp,
         fd: Option<OwnedFd>,
     ) -> Result<Next, ProtocolError> {
-        let expected = self.operation.request_type();
         match response.r#type() {
             proto::CriuReqType::Notify => {
                 let notify = response
@@ -99,14 +106,14 @@ impl<'a> Exchange<'a> {
                     .ok_or(ProtocolError::Missing { field: "notify" })?;
                 Ok(Next::Send(self.notice(Notice::new(notify, self.criu, fd))))
             }
-            answered if answered == expected => {
+            answered if answered == self.expected => {
                 let success = response.success;
                 self.response = Some(response);
                 Ok(Next::Done(success))
             }
             _ => Err(ProtocolError::UnexpectedType {
                 found: response.r#type,
-                expected: expected.into(),
+                expected: self.expected.into(),
             }),
         }
     }
@@ -120,22 +127,25 @@ impl<'a> Exchange<'a> {
                 .ok()
                 .or_else(|| self.tree.take());
         }
-        let Some(hook) = &mut self.hook else {
-            return wire::encode_ack(true);
+        let answer = match &mut self.hook {
+            Some(hook) => hook(notice),
+            None => Ok(Answer::Continue),
         };
-        match hook(notice) {
-            Ok(_) => wire::encode_ack(true),
+        match answer {
+            Ok(Answer::Externals(externals)) if stage == Stage::QueryExtFiles => {
+                wire::encode_externals(&externals)
+            }
+            Ok(Answer::Externals(_)) => {
+                // CRIU would go on without them.
+                let error = "external files can be named at query-ext-files only".into();
+                self.refusal.get_or_insert((stage, error));
+                wire::encode_ack(false)
+            }
+            Ok(Answer::Continue) => wire::encode_ack(true),
             Err(error) => {
                 self.refusal.get_or_insert((stage, error));
                 wire::encode_ack(false)
             }
-        }
-    }
-
-    /// Looks for what a restore has made that CRIU has not told of yet. CRIU still lives.
-    pub(super) fn find_tree(&mut self) {
-        if self.operation == Operation::Restore && self.tree.is_none() {
-            self.tree = Tree::below(self.criu);
         }
     }
 
@@ -146,13 +156,6 @@ impl<'a> Exchange<'a> {
             (Operation::Dump, Some(stage)) => *stage == Stage::PostDump,
             (Operation::Restore, Some(stage)) => stage.is_past_return(),
             _ => false,
-        }
-    }
-
-    /// Ends what is left of a restore that is not handed over.
-    pub(super) fn clear_tree(&mut self) {
-        if let Some(tree) = self.tree.take() {
-            tree.end();
         }
     }
 
@@ -178,7 +181,7 @@ impl<'a> Exchange<'a> {
         });
         Ok(Outcome {
             response,
-            restored: tree.map(Tree::into_restored),
+            restored: tree.and_then(Tree::into_restored),
             has_inventory,
         })
     }

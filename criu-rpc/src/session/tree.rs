@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -19,23 +18,15 @@ const END: Duration = Duration::from_secs(10);
 /// How many times the tree is looked through for tasks that were forked meanwhile.
 const SWEEPS: usize = 16;
 
-/// A restored tree, by its root.
+/// A restored tree, by its root. It is handed over, or cleared away when it is dropped.
 #[derive(Debug)]
-pub(super) struct Tree {
-    root: Pid,
-    pidfd: OwnedFd,
-    is_child: bool,
-}
+pub(super) struct Tree(Option<Restored>);
 
 impl Tree {
     /// Takes hold of the root, which must exist.
     pub(super) fn at(root: Pid, is_child: bool) -> Result<Self, Errno> {
         let pidfd = rustix::process::pidfd_open(root.as_rustix(), PidfdFlags::empty())?;
-        Ok(Self {
-            root,
-            pidfd,
-            is_child,
-        })
+        Ok(Self(Some(Restored::new(root, pidfd, is_child))))
     }
 
     /// What a CRIU has restored so far that it has not told of: the child that is the root.
@@ -47,56 +38,54 @@ impl Tree {
         Self::at(root, false).ok()
     }
 
-    pub(super) fn into_restored(self) -> Restored {
-        Restored::new(self.root, self.pidfd, self.is_child)
+    pub(super) fn into_restored(mut self) -> Option<Restored> {
+        self.0.take()
     }
+}
 
-    /// Kills what is left of it, and reaps the root if it is ours.
-    ///
-    /// CRIU kills the tree of a restore that fails, but not when it is killed itself: then
-    /// the half-restored tasks wait for it for ever.
-    pub(super) fn end(self) {
+/// CRIU kills the tree of a restore that fails, but not when it is killed itself: then the
+/// half-restored tasks would wait for it for ever. A root that is our child is reaped.
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let Some(root) = self.0.take() else { return };
         let ended = |patience| {
             let until = Some(Instant::now() + patience);
-            matches!(
-                block_on(Block.readable([self.pidfd.as_fd()], until)),
-                Ok([true])
-            )
+            matches!(block_on(Block.readable([root.pidfd()], until)), Ok([true]))
         };
         if !ended(Duration::ZERO) {
-            self.kill();
+            kill(root.pid());
             ended(END);
         }
-        if self.is_child {
-            reap(self.pidfd.as_fd());
+        if root.is_child() {
+            reap(root.pidfd());
         }
     }
+}
 
-    /// Stops all tasks, so that none forks unseen, then kills them. While the root lives,
-    /// the tasks are its descendants.
-    fn kill(&self) {
-        let mut seen = HashSet::new();
-        let mut handles = Vec::new();
-        for _ in 0..SWEEPS {
-            let mut grown = false;
-            for pid in descendants(self.root) {
-                if seen.insert(pid)
-                    && let Ok(handle) =
-                        rustix::process::pidfd_open(pid.as_rustix(), PidfdFlags::empty())
-                {
-                    // A task that has just ended needs no signal.
-                    let _ = rustix::process::pidfd_send_signal(&handle, Signal::STOP);
-                    handles.push(handle);
-                    grown = true;
-                }
-            }
-            if !grown {
-                break;
+/// Stops all tasks, so that none forks unseen, then kills them. While the root lives, the
+/// tasks are its descendants.
+fn kill(root: Pid) {
+    let mut seen = HashSet::new();
+    let mut handles = Vec::new();
+    for _ in 0..SWEEPS {
+        let mut grown = false;
+        for pid in descendants(root) {
+            if seen.insert(pid)
+                && let Ok(handle) =
+                    rustix::process::pidfd_open(pid.as_rustix(), PidfdFlags::empty())
+            {
+                // A task that has just ended needs no signal.
+                let _ = rustix::process::pidfd_send_signal(&handle, Signal::STOP);
+                handles.push(handle);
+                grown = true;
             }
         }
-        for handle in &handles {
-            let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
+        if !grown {
+            break;
         }
+    }
+    for handle in &handles {
+        let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
     }
 }
 

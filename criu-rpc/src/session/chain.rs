@@ -1,0 +1,126 @@
+//! `PreDumpChain`: rounds of pre-dumps and the dump that ends them, on one CRIU.
+
+use super::connection::Connection;
+use super::wait::{Block, Wait, block_on};
+use super::{Outcome, Session};
+use crate::criu::Criu;
+use crate::error::Error;
+use crate::proto;
+use crate::reply::Dumped;
+use crate::request::{Dump, PreDump, Prepared, Sealed};
+
+/// Pre-dumps of one tree, and the dump that ends them, on one CRIU (`PRE_DUMP`, CRIU 1.2).
+///
+/// Each round names the one before it as its [parent](PreDump::parent). A round that fails
+/// ends the chain, for CRIU ends then; the tree runs on. Dropping the chain ends CRIU.
+///
+/// ```no_run
+/// # fn main() -> Result<(), criu_rpc::Error> {
+/// use criu_rpc::{Criu, Dump, PreDump};
+/// # let server = std::process::Command::new("sleep").arg("9").spawn().unwrap();
+/// let chain = Criu::find()?.pre_dump_chain();
+/// let chain = chain.pre_dump(PreDump::new(&server, "images/1"))?;
+/// let chain = chain.pre_dump(PreDump::new(&server, "images/2").parent("../1"))?;
+/// chain.dump(Dump::new(&server, "images/3").parent("../2"))?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "dropping it ends the chain without a dump"]
+pub struct PreDumpChain {
+    criu: Criu,
+    /// From the first round on.
+    connection: Option<Connection>,
+}
+
+impl Criu {
+    /// Begins a chain of pre-dumps. CRIU is started by its first round.
+    pub fn pre_dump_chain(&self) -> PreDumpChain {
+        PreDumpChain {
+            criu: self.clone(),
+            connection: None,
+        }
+    }
+}
+
+impl PreDumpChain {
+    /// Writes what changed since the last round.
+    ///
+    /// # Errors
+    /// As [`Criu::run`].
+    pub fn pre_dump(self, round: PreDump<'_>) -> Result<Self, Error> {
+        block_on(self.round(round, &Block))
+    }
+
+    /// Writes the rest, and ends the chain.
+    ///
+    /// # Errors
+    /// As [`Criu::run`].
+    pub fn dump(self, dump: Dump<'_>) -> Result<Dumped, Error> {
+        block_on(self.last(dump, &Block))
+    }
+
+    /// [`pre_dump`](Self::pre_dump), yielding to tokio.
+    ///
+    /// # Errors
+    /// As [`Criu::run`].
+    #[cfg(feature = "tokio")]
+    pub async fn pre_dump_async(self, round: PreDump<'_>) -> Result<Self, Error> {
+        self.round(round, &super::asynchronous::Tokio).await
+    }
+
+    /// [`dump`](Self::dump), yielding to tokio.
+    ///
+    /// # Errors
+    /// As [`Criu::run`].
+    #[cfg(feature = "tokio")]
+    pub async fn dump_async(self, dump: Dump<'_>) -> Result<Dumped, Error> {
+        self.last(dump, &super::asynchronous::Tokio).await
+    }
+
+    async fn round(self, round: PreDump<'_>, wait: &impl Wait) -> Result<Self, Error> {
+        let mut prepared = round.prepare()?;
+        // The request that keeps CRIU waiting for the next one.
+        prepared.message.set_type(proto::CriuReqType::PreDump);
+        let criu = self.criu.clone();
+        let (connection, _) = self.session(prepared)?.keep(wait).await?;
+        Ok(Self {
+            criu,
+            connection: Some(connection),
+        })
+    }
+
+    async fn last(self, dump: Dump<'_>, wait: &impl Wait) -> Result<Dumped, Error> {
+        let mut prepared = dump.prepare()?;
+        // Without it CRIU writes every page, whatever the parent is.
+        if let Some(options) = &mut prepared.message.opts {
+            options.track_mem.get_or_insert(true);
+        }
+        let operation = prepared.operation;
+        let outcome: Outcome = self.session(prepared)?.finish(wait).await?;
+        Dump::answer(outcome).map_err(|source| Error::Protocol { operation, source })
+    }
+
+    fn session(self, mut prepared: Prepared<'_>) -> Result<Session<'_>, Error> {
+        let connection = match self.connection {
+            Some(_) if !prepared.inherited.is_empty() => {
+                return Err(Error::Option {
+                    operation: prepared.operation,
+                    option: "ps",
+                    value: "a socket".to_owned(),
+                    reason: "CRIU inherits it when it starts, which is in the first round",
+                });
+            }
+            Some(connection) => connection,
+            None => Connection::start(&self.criu, &mut prepared)?,
+        };
+        Session::new(connection, prepared)
+    }
+}
+
+impl std::fmt::Debug for PreDumpChain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreDumpChain")
+            .field("criu", &self.criu)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,126 @@
+//! `Connection`: a CRIU and the socket to it, between requests.
+
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::tree::Tree;
+use super::wait::{Block, Wait, block_on};
+use crate::criu::Criu;
+use crate::error::Error;
+use crate::pid::Pid;
+use crate::request::{Operation, Prepared};
+use crate::socket::{Datagram, ReceiveError, Socket};
+use crate::swrk::{Ended, Start, Swrk};
+
+/// How long a CRIU that nobody listens to any more gets to notice.
+///
+/// It looks at its socket only at its next stage; then it undoes what it did. One that is
+/// killed instead undoes nothing.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running CRIU and our end of its socket. Dropping it asks CRIU to stop, then sees that
+/// it has.
+pub(super) struct Connection {
+    swrk: Swrk,
+    /// Taken away to tell CRIU that nobody listens any more.
+    socket: Option<Socket>,
+    /// Whether CRIU, if it has to be killed, leaves tasks that it was restoring.
+    restores: bool,
+}
+
+impl Connection {
+    /// Starts a CRIU with what a request needs it to be started with.
+    pub(super) fn start(criu: &Criu, prepared: &mut Prepared<'_>) -> Result<Self, Error> {
+        let operation = prepared.operation;
+        let (socket, theirs) = Socket::pair().map_err(|source| Error::System {
+            operation,
+            what: "make a socket",
+            source,
+        })?;
+        let swrk = Swrk::spawn(Start {
+            program: criu.path(),
+            default_config: criu.reads_default_config(),
+            socket: theirs,
+            terminal: prepared.terminal,
+            inherited: std::mem::take(&mut prepared.inherited),
+        })
+        .map_err(|source| Error::Spawn {
+            program: criu.path().to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            swrk,
+            socket: Some(socket),
+            restores: operation == Operation::Restore,
+        })
+    }
+
+    pub(super) fn criu(&self) -> Pid {
+        self.swrk.pid()
+    }
+
+    /// Readable when CRIU ends.
+    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
+        self.swrk.pidfd()
+    }
+
+    pub(super) fn socket(&self) -> Option<&Socket> {
+        self.socket.as_ref()
+    }
+
+    /// What CRIU printed so far.
+    pub(super) fn output(&self) -> String {
+        self.swrk.output()
+    }
+
+    pub(super) fn send(&self, operation: Operation, message: &[u8]) -> Result<(), Error> {
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        match socket.send(message) {
+            // It has ended; what it left tells more than the broken pipe.
+            Ok(()) | Err(Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            Err(Errno::MSGSIZE | Errno::NOBUFS) => Err(Error::TooLarge {
+                operation,
+                bytes: message.len(),
+                limit: socket.limit(),
+            }),
+            Err(errno) => Err(Error::System {
+                operation,
+                what: "send to CRIU",
+                source: errno.into(),
+            }),
+        }
+    }
+
+    /// A message that is there already; `None` when CRIU closed its end, `EAGAIN` when there
+    /// is none yet.
+    pub(super) fn try_receive(&self) -> Result<Option<Datagram>, ReceiveError> {
+        self.socket.as_ref().map_or(Ok(None), Socket::try_receive)
+    }
+
+    /// Closes the socket and sees CRIU end: by itself, or killed after so long.
+    pub(super) async fn end(&mut self, patience: Duration, wait: &impl Wait) -> Ended {
+        self.socket = None;
+        let until = Instant::now() + patience;
+        if let Ok([true]) = wait.readable([self.swrk.pidfd()], Some(until)).await {
+            return self.swrk.reap();
+        }
+        // Found through CRIU, so before it is killed; cleared away after.
+        let tree = self.restores.then(|| Tree::below(self.swrk.pid()));
+        let ended = self.swrk.kill();
+        drop(tree);
+        ended
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.socket.is_some() {
+            // A hook panicked, a future was dropped, or the conversation broke off.
+            block_on(self.end(PATIENCE, &Block));
+        }
+    }
+}

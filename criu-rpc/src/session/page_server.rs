@@ -1,0 +1,160 @@
+//! `RunningPageServer`: a page server and the CRIU that watches it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::process::{PidfdFlags, Signal};
+
+use super::connection::{Connection, PATIENCE};
+use super::wait::{Block, Wait, block_on};
+use super::{END, Session};
+use crate::criu::Criu;
+use crate::error::{Error, ProtocolError};
+use crate::pid::Pid;
+use crate::request::{Operation, PageServer, Prepared};
+use crate::swrk::Ended;
+
+/// A page server that listens. It ends after one dump; dropping it ends it at once.
+pub struct RunningPageServer {
+    /// Until it was waited for.
+    connection: Option<Connection>,
+    pid: Pid,
+    pidfd: OwnedFd,
+    port: u16,
+}
+
+impl Criu {
+    /// Starts a page server, and returns when it listens.
+    ///
+    /// It is started as a child of CRIU, which stays to tell how it ends. CRIU's other way,
+    /// a daemon, loses its pid (`PAGE_SERVER` answers 0 up to CRIU 4.2) and is not offered.
+    ///
+    /// # Errors
+    /// As [`Criu::run`].
+    pub fn page_server(&self, server: PageServer<'_>) -> Result<RunningPageServer, Error> {
+        block_on(RunningPageServer::start(self, server, &Block))
+    }
+
+    /// [`page_server`](Self::page_server), yielding to tokio.
+    ///
+    /// # Errors
+    /// As [`Criu::run`].
+    #[cfg(feature = "tokio")]
+    pub async fn page_server_async(
+        &self,
+        server: PageServer<'_>,
+    ) -> Result<RunningPageServer, Error> {
+        RunningPageServer::start(self, server, &super::asynchronous::Tokio).await
+    }
+}
+
+impl RunningPageServer {
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// A handle on its process, readable when it ends.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Waits until it ends: after the one dump that it takes, with code 0 if all went well.
+    ///
+    /// # Errors
+    /// As [`Criu::run`].
+    #[doc(alias = "WAIT_PID")]
+    pub fn wait(mut self) -> Result<Ended, Error> {
+        block_on(self.wait_with(None, &Block))
+    }
+
+    /// [`wait`](Self::wait), yielding to tokio.
+    ///
+    /// # Errors
+    /// As [`Criu::run`].
+    #[cfg(feature = "tokio")]
+    pub async fn wait_async(mut self) -> Result<Ended, Error> {
+        self.wait_with(None, &super::asynchronous::Tokio).await
+    }
+
+    async fn start(criu: &Criu, server: PageServer<'_>, wait: &impl Wait) -> Result<Self, Error> {
+        let mut prepared = server.prepare()?;
+        let missing = |field| Error::Protocol {
+            operation: Operation::PageServer,
+            source: ProtocolError::Missing { field },
+        };
+        let connection = Connection::start(criu, &mut prepared)?;
+        let (connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
+        let answer = outcome.response.ps.unwrap_or_default();
+        let pid = answer
+            .pid
+            .and_then(Pid::from_raw)
+            .ok_or_else(|| missing("ps.pid"))?;
+        // The field is signed, the port is not: CRIU sends a large one as a negative number.
+        let port = answer.port.ok_or_else(|| missing("ps.port"))?.to_le_bytes();
+        // CRIU has not waited for it yet, so its pid is still its own.
+        let pidfd = rustix::process::pidfd_open(pid.as_rustix(), PidfdFlags::empty());
+        let pidfd = pidfd.map_err(|errno| Error::System {
+            operation: Operation::PageServer,
+            what: "find the page server",
+            source: errno.into(),
+        })?;
+        let port = u16::from_le_bytes([port[0], port[1]]);
+        Ok(Self {
+            connection: Some(connection),
+            pid,
+            pidfd,
+            port,
+        })
+    }
+
+    async fn wait_with(
+        &mut self,
+        time_limit: Option<Duration>,
+        wait: &impl Wait,
+    ) -> Result<Ended, Error> {
+        let operation = Operation::WaitPid;
+        let missing = Error::Protocol {
+            operation,
+            source: ProtocolError::Missing { field: "status" },
+        };
+        let Some(connection) = self.connection.take() else {
+            return Err(missing);
+        };
+        let mut prepared = Prepared::question(operation);
+        prepared.message.pid = Some(self.pid.as_raw().unsigned_abs());
+        prepared.time_limit = time_limit;
+        let (mut connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
+        connection.end(END, wait).await;
+        outcome
+            .response
+            .status
+            .map(Ended::from_wait_status)
+            .ok_or(missing)
+    }
+}
+
+impl Drop for RunningPageServer {
+    fn drop(&mut self) {
+        if self.connection.is_some() {
+            // It may have ended by itself.
+            let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+            // Asked for, so that CRIU reaps it; how it ended is known.
+            drop(block_on(self.wait_with(Some(PATIENCE), &Block)));
+        }
+    }
+}
+
+impl std::fmt::Debug for RunningPageServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningPageServer")
+            .field("pid", &self.pid)
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
