@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::error::Error;
-use crate::reply::{Features, Version};
-use crate::request::{Check, FeatureCheck, Request, VersionQuery};
+use crate::reply::{Features, SelfDumped, Version};
+use crate::request::{Check, FeatureCheck, Request, SelfDump, VersionQuery};
 use crate::session;
 
 /// The variable that names the CRIU to use.
@@ -94,6 +94,18 @@ impl Criu {
     #[cfg(feature = "tokio")]
     pub async fn run_async<R: Request>(&self, request: R) -> Result<R::Reply, Error> {
         session::run_async(self, request).await
+    }
+
+    /// Dumps this process itself. Returns [`Running`](SelfDumped::Running) here if it is left
+    /// running, and [`Restored`](SelfDumped::Restored) in each process that is restored from
+    /// the images. CRIU is started as a child of init, through `/bin/sh`, since it cannot
+    /// dump a tree that it is in.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run); and [`Error::Spawn`] when this process is init or a child
+    /// subreaper.
+    pub fn dump_this_process(&self, dump: SelfDump<'_>) -> Result<SelfDumped, Error> {
+        session::dump_this_process(self, dump)
     }
 
     /// The release of this CRIU.

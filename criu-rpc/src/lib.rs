@@ -37,6 +37,7 @@
 //! with CRIU 4.1.1 and 4.2.1. A process that is dumped or restored needs root or
 //! `CAP_CHECKPOINT_RESTORE` and `CAP_SYS_PTRACE`.
 
+mod apart;
 mod cancel;
 mod cause;
 mod criu;
@@ -49,6 +50,7 @@ mod reply;
 mod request;
 mod session;
 mod socket;
+mod spawn;
 mod swrk;
 mod wire;
 
@@ -59,12 +61,12 @@ pub use error::{CancelReason, Error, Failure, ProtocolError};
 pub use log::LogLine;
 pub use notify::{Answer, HookError, Notice, Stage};
 pub use pid::{InvalidPid, Pid};
-pub use reply::{Dumped, Features, PreDumped, Restored, Version};
+pub use reply::{Dumped, Features, PreDumped, Restored, SelfDumped, Version};
 pub use request::{
     Check, CpuCapability, CpuInfoCheck, CpuInfoDump, Dir, Dump, DumpExternal, FeatureCheck,
     ImageIo, InheritKey, JoinNamespace, LogLevel, ManageCgroups, NetworkLock, Operation,
     PageServer, PageServerLink, PreDump, PreDumpMode, RawOption, Request, Restore, RestoreExternal,
-    Tls, VersionQuery,
+    SelfDump, Tls, VersionQuery,
 };
 pub use session::{PreDumpChain, RunningPageServer};
 pub use swrk::Ended;

@@ -80,6 +80,15 @@ impl Features {
 #[non_exhaustive]
 pub struct Dumped {}
 
+/// Which process this is, after a dump of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SelfDumped {
+    /// The one that was dumped, and goes on.
+    Running,
+    /// One that was restored.
+    Restored,
+}
+
 /// A pre-dump that succeeded. The tree runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

@@ -9,6 +9,7 @@ mod page_server;
 mod pre_dump;
 mod query;
 mod restore;
+mod self_dump;
 mod setters;
 
 pub use cpu_info::{CpuInfoCheck, CpuInfoDump};
@@ -22,6 +23,7 @@ pub use page_server::PageServer;
 pub use pre_dump::PreDump;
 pub use query::{Check, FeatureCheck, VersionQuery};
 pub use restore::Restore;
+pub use self_dump::SelfDump;
 
 pub(crate) use dir::Folders;
 pub(crate) use sealed::Request as Sealed;
@@ -59,6 +61,8 @@ pub enum Operation {
     CpuInfoCheck,
     /// [`Dump`].
     Dump,
+    /// [`SelfDump`].
+    SelfDump,
     /// [`PreDump`].
     PreDump,
     /// [`PageServer`].
@@ -77,7 +81,7 @@ impl Operation {
             Self::Check => proto::CriuReqType::Check,
             Self::CpuInfoDump => proto::CriuReqType::CpuinfoDump,
             Self::CpuInfoCheck => proto::CriuReqType::CpuinfoCheck,
-            Self::Dump => proto::CriuReqType::Dump,
+            Self::Dump | Self::SelfDump => proto::CriuReqType::Dump,
             Self::PreDump => proto::CriuReqType::SinglePreDump,
             Self::PageServer => proto::CriuReqType::PageServerChld,
             Self::WaitPid => proto::CriuReqType::WaitPid,
@@ -105,6 +109,7 @@ impl fmt::Display for Operation {
             Self::CpuInfoDump => "cpuinfo dump",
             Self::CpuInfoCheck => "cpuinfo check",
             Self::Dump => "dump",
+            Self::SelfDump => "self-dump",
             Self::PreDump => "pre-dump",
             Self::PageServer => "page server",
             Self::WaitPid => "wait for the page server",

@@ -10,6 +10,7 @@ mod chain;
 mod connection;
 mod exchange;
 mod page_server;
+mod self_dump;
 mod tree;
 mod wait;
 
@@ -29,7 +30,8 @@ use crate::cause::Cause;
 use crate::criu::Criu;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
-use crate::request::{Folders, Operation, Prepared, Request};
+use crate::reply::SelfDumped;
+use crate::request::{Folders, Operation, Prepared, Request, SelfDump};
 use crate::socket::{Datagram, ReceiveError};
 use crate::swrk::Ended;
 use crate::wire;
@@ -46,6 +48,11 @@ pub(crate) fn run<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error
 #[cfg(feature = "tokio")]
 pub(crate) async fn run_async<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error> {
     request_with(criu, request, &asynchronous::Tokio).await
+}
+
+/// Dumps this process, blocking.
+pub(crate) fn dump_this_process(criu: &Criu, dump: SelfDump<'_>) -> Result<SelfDumped, Error> {
+    block_on(self_dump::run(criu, dump, &Block))
 }
 
 async fn request_with<R: Request>(
@@ -171,18 +178,15 @@ impl<'a> Session<'a> {
             };
             // The socket alone would not tell that CRIU has ended while a process it
             // started still holds its end.
-            let (message, end) = (socket.as_fd(), self.connection.pidfd());
+            let (message, end) = (Some(socket.as_fd()), self.connection.pidfd());
             // What can no longer be stopped is not: its answer comes soon.
             let stoppable = !self.exchange.is_past_return();
             let until = self.until.filter(|_| stoppable);
-            let [message, end, cancelled] = match self.cancel.as_ref().filter(|_| stoppable) {
-                Some(cancel) => wait.readable([message, end, cancel.as_fd()], until).await,
-                None => {
-                    let ready = wait.readable([message, end], until).await;
-                    ready.map(|[message, end]| [message, end, false])
-                }
-            }
-            .map_err(|source| self.system("wait for CRIU", source))?;
+            let cancel = self.cancel.as_ref().filter(|_| stoppable).map(AsFd::as_fd);
+            let [message, end, cancelled] = wait
+                .readable([message, end, cancel], until)
+                .await
+                .map_err(|source| self.system("wait for CRIU", source))?;
             if message {
                 continue;
             }
@@ -201,7 +205,7 @@ impl<'a> Session<'a> {
     fn hand_over(&mut self) -> Result<Outcome, Error> {
         let operation = self.operation();
         let refusal = self.exchange.take_refusal();
-        let images = self.folders.as_ref().map(Folders::images);
+        let images = self.folders.as_ref().and_then(Folders::images);
         let outcome = self.exchange.finish(images);
         let outcome = outcome.map_err(|source| self.system("find the restored tree", source))?;
         match refusal {

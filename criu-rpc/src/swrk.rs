@@ -1,27 +1,21 @@
-//! The child: one `criu swrk`, started without copying our memory, always reaped.
+//! `Swrk`: the child, one `criu swrk`, always reaped.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
-use nix::sys::signal::SigSet;
 use rustix::fs::{MemfdFlags, OFlags};
-use rustix::io::Errno;
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus};
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
 
 use crate::pid::Pid;
+use crate::spawn::{Group, Spawn};
 
 /// How much of CRIU's output is kept, in bytes, from its end.
 const OUTPUT: u64 = 64 << 10;
-
-/// CRIU reads more options from the file this names, after all others.
-const CONFIG_FILE: &str = "CRIU_CONFIG_FILE";
 
 /// The number of the first descriptor that CRIU inherits, after the standard three and,
 /// when a terminal takes its standard input, the socket.
@@ -102,9 +96,6 @@ pub(crate) struct Start<'a> {
 
 impl Swrk {
     /// Starts `criu swrk FD`.
-    ///
-    /// `posix_spawn` shares our memory until the exec, so the size of this process does not
-    /// matter, and no code of ours runs between fork and exec.
     pub(crate) fn spawn(start: Start<'_>) -> io::Result<Self> {
         let output = File::from(rustix::fs::memfd_create(
             "criu-output",
@@ -112,77 +103,46 @@ impl Swrk {
         )?);
         // CRIU may open it again, as /dev/stderr: then each has a position of its own.
         rustix::fs::fcntl_setfl(&output, OFlags::APPEND)?;
-        let actions_error = |errno: nix::errno::Errno| io::Error::from(errno);
-
-        let mut actions = PosixSpawnFileActions::init().map_err(actions_error)?;
         // The socket goes to 3 when a terminal takes CRIU's standard input (tty.c).
         let first = first_inherited(start.terminal.is_some());
-        let socket_number = if start.terminal.is_some() {
+        let socket = if start.terminal.is_some() {
             first - 1
         } else {
             0
         };
-        let mut wanted = vec![(socket_number, start.socket.as_fd())];
-        wanted.extend([(1, output.as_fd()), (2, output.as_fd())]);
-        wanted.extend(start.terminal.map(|terminal| (0, terminal)));
-        wanted.extend((first..).zip(start.inherited.iter().map(AsFd::as_fd)));
-        // A source that has the number of a target would be overwritten before its turn.
-        let above = first + RawFd::try_from(start.inherited.len()).unwrap_or(RawFd::MAX / 2);
-        let mut sources = Vec::with_capacity(wanted.len());
-        for (target, fd) in wanted {
-            let source = rustix::io::fcntl_dupfd_cloexec(fd, above)?;
-            actions
-                .add_dup2(source.as_raw_fd(), target)
-                .map_err(actions_error)?;
-            sources.push(source);
-        }
+        let mut descriptors = vec![(socket, start.socket.as_fd())];
+        descriptors.extend([(1, output.as_fd()), (2, output.as_fd())]);
+        descriptors.extend(start.terminal.map(|terminal| (0, terminal)));
+        descriptors.extend((first..).zip(start.inherited.iter().map(AsFd::as_fd)));
 
-        let mut attributes = PosixSpawnAttr::init().map_err(actions_error)?;
-        let mut flags =
-            PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK;
-        // CRIU waits for its own children: with an inherited SIG_IGN for SIGCHLD it fails.
-        attributes
-            .set_sigdefault(&SigSet::all())
-            .map_err(actions_error)?;
-        attributes
-            .set_sigmask(&SigSet::empty())
-            .map_err(actions_error)?;
-        if start.terminal.is_none() {
-            // So that ^C at our terminal does not kill CRIU in the middle of a task. With a
-            // terminal it has to stay in the foreground.
-            flags |= PosixSpawnFlags::POSIX_SPAWN_SETPGROUP;
-            attributes
-                .set_pgroup(nix::unistd::Pid::from_raw(0))
-                .map_err(actions_error)?;
-        }
-        attributes.set_flags(flags).map_err(actions_error)?;
-
-        let mut arguments = vec![c_string(start.program.as_os_str())?];
+        let mut arguments: Vec<OsString> = Vec::new();
         if !start.default_config {
-            arguments.push(c_string("--no-default-config")?);
+            arguments.push("--no-default-config".into());
         }
-        arguments.push(c_string("swrk")?);
-        arguments.push(c_string(socket_number.to_string())?);
+        arguments.extend(["swrk".into(), socket.to_string().into()]);
 
-        let pid = nix::spawn::posix_spawn(
-            start.program,
-            &actions,
-            &attributes,
-            &arguments,
-            &environment(),
-        )
-        .map_err(actions_error)?;
-        let pid = Pid::from_raw(pid.as_raw()).ok_or(Errno::CHILD)?;
+        // With a terminal CRIU has to stay in the foreground. Without one, ^C at ours is not
+        // to kill it in the middle of a task.
+        let group = if start.terminal.is_some() {
+            Group::Same
+        } else {
+            Group::Own
+        };
+        let program = start.program;
+        let pid = Spawn {
+            program,
+            arguments,
+            descriptors,
+            group,
+        }
+        .start()?;
         let pidfd = match rustix::process::pidfd_open(pid.as_rustix(), PidfdFlags::empty()) {
             Ok(pidfd) => pidfd,
             Err(errno) => {
                 // Without a handle it cannot be watched; it has no request yet, so it
                 // changed nothing.
                 let _ = rustix::process::kill_process(pid.as_rustix(), Signal::KILL);
-                let _ = rustix::process::waitpid(
-                    Some(pid.as_rustix()),
-                    rustix::process::WaitOptions::empty(),
-                );
+                reap_pid(pid);
                 return Err(errno.into());
             }
         };
@@ -244,18 +204,9 @@ pub(crate) fn reap(pidfd: BorrowedFd<'_>) -> Ended {
     Ended::from_status(status.ok().flatten().as_ref())
 }
 
-/// Our environment, without what would change CRIU's options behind the caller's back.
-fn environment() -> Vec<CString> {
-    std::env::vars_os()
-        .filter(|(name, _)| name != CONFIG_FILE)
-        .filter_map(|(mut name, value)| {
-            name.push("=");
-            name.push(value);
-            CString::new(name.into_vec()).ok()
-        })
-        .collect()
-}
-
-fn c_string(text: impl AsRef<OsStr>) -> io::Result<CString> {
-    Ok(CString::new(text.as_ref().as_bytes())?)
+/// Reaps a child that no handle was taken of.
+pub(crate) fn reap_pid(pid: Pid) {
+    let _ = rustix::io::retry_on_intr(|| {
+        rustix::process::waitpid(Some(pid.as_rustix()), WaitOptions::empty())
+    });
 }

@@ -68,20 +68,13 @@ impl<'a> From<&'a File> for Dir<'a> {
     }
 }
 
-/// An open folder, whoever owns it.
+/// A folder made ready, whoever owns it.
 #[derive(Debug)]
-enum Opened<'a> {
+enum Ready<'a> {
     Owned(OwnedFd),
     Borrowed(BorrowedFd<'a>),
-}
-
-impl AsFd for Opened<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Owned(fd) => fd.as_fd(),
-            Self::Borrowed(fd) => *fd,
-        }
-    }
+    /// Closed again: what is open during a self-dump is dumped as well.
+    Named(PathBuf),
 }
 
 impl<'a> Dir<'a> {
@@ -91,21 +84,23 @@ impl<'a> Dir<'a> {
         operation: Operation,
         role: &'static str,
         access: Access,
-    ) -> Result<Opened<'a>, Error> {
+    ) -> Result<Ready<'a>, Error> {
         let path = match &self.0 {
             Source::Path(path) => Some(path.to_path_buf()),
             Source::Fd(_) => None,
         };
-        let open = || -> io::Result<Opened<'a>> {
-            let opened = match self.0 {
+        let open = || -> io::Result<Ready<'a>> {
+            let ready = match self.0 {
                 Source::Path(path) => {
                     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-                    Opened::Owned(rustix::fs::open(&*path, flags, Mode::empty())?)
+                    Ready::Owned(rustix::fs::open(&*path, flags, Mode::empty())?)
                 }
-                Source::Fd(fd) => Opened::Borrowed(fd),
+                Source::Fd(fd) => Ready::Borrowed(fd),
             };
-            rustix::fs::accessat(opened.as_fd(), ".", access, AtFlags::EACCESS)?;
-            Ok(opened)
+            if let Some(fd) = ready.fd() {
+                rustix::fs::accessat(fd, ".", access, AtFlags::EACCESS)?;
+            }
+            Ok(ready)
         };
         open().map_err(|source| Error::Folder {
             operation,
@@ -114,13 +109,43 @@ impl<'a> Dir<'a> {
             source,
         })
     }
+
+    /// Its path from the root, for CRIU to open it itself.
+    fn absolute(&self) -> io::Result<PathBuf> {
+        match &self.0 {
+            Source::Path(path) => std::path::absolute(path),
+            Source::Fd(_) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is given as a descriptor, which would be dumped along with this process",
+            )),
+        }
+    }
 }
 
-/// The folders of one request, open, and the log that CRIU will write there.
+impl Ready<'_> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Owned(fd) => Some(fd.as_fd()),
+            Self::Borrowed(fd) => Some(*fd),
+            Self::Named(_) => None,
+        }
+    }
+
+    /// Does something with the open folder.
+    fn with<T>(&self, act: impl FnOnce(BorrowedFd<'_>) -> Option<T>) -> Option<T> {
+        match self {
+            Self::Owned(fd) => act(fd.as_fd()),
+            Self::Borrowed(fd) => act(*fd),
+            Self::Named(path) => act(File::open(path).ok()?.as_fd()),
+        }
+    }
+}
+
+/// The folders of one request, and the log that CRIU will write there.
 #[derive(Debug)]
 pub(crate) struct Folders<'a> {
-    images: Opened<'a>,
-    work: Option<Opened<'a>>,
+    images: Ready<'a>,
+    work: Option<Ready<'a>>,
     log: Option<LogFile>,
 }
 
@@ -133,33 +158,61 @@ impl<'a> Folders<'a> {
     ) -> Result<Self, Error> {
         let read = Access::READ_OK | Access::EXEC_OK;
         let write = read | Access::WRITE_OK;
-        // A restore reads images, and writes its log and statistics into the work folder.
-        let reads_only = operation == Operation::Restore && work.is_some();
-        let images = images.open(operation, "images", if reads_only { read } else { write })?;
+        let access = match operation {
+            Operation::Check => Access::EXISTS,
+            // Its log and statistics go into the work folder.
+            Operation::Restore if work.is_some() => read,
+            _ => write,
+        };
+        let named = match operation {
+            Operation::SelfDump => Some(images.absolute().map_err(|source| Error::Folder {
+                operation,
+                role: "images",
+                path: None,
+                source,
+            })?),
+            _ => None,
+        };
+        let images = images.open(operation, "images", access)?;
         let work = work
             .map(|work| work.open(operation, "work", write))
             .transpose()?;
-        let work_dir = work.as_ref().unwrap_or(&images).as_fd();
-        let log = log_name.map(|name| LogFile::expect(work_dir, name));
+        let log = log_name.and_then(|name| {
+            let work_dir = work.as_ref().unwrap_or(&images);
+            work_dir.with(|dir| Some(LogFile::expect(dir, name)))
+        });
+        let images = named.map_or(images, Ready::Named);
         Ok(Self { images, work, log })
     }
 
-    pub(crate) fn images(&self) -> BorrowedFd<'_> {
-        self.images.as_fd()
+    /// The images folder, if it is open.
+    pub(crate) fn images(&self) -> Option<BorrowedFd<'_>> {
+        self.images.fd()
     }
 
-    pub(crate) fn images_number(&self) -> i32 {
-        self.images.as_fd().as_raw_fd()
+    pub(crate) fn images_number(&self) -> Option<i32> {
+        self.images.fd().map(|fd| fd.as_raw_fd())
+    }
+
+    /// The images folder's path, if CRIU is to open it itself.
+    pub(crate) fn images_path(&self) -> Option<&Path> {
+        match &self.images {
+            Ready::Named(path) => Some(path),
+            Ready::Owned(_) | Ready::Borrowed(_) => None,
+        }
     }
 
     pub(crate) fn work_number(&self) -> Option<i32> {
-        self.work.as_ref().map(|work| work.as_fd().as_raw_fd())
+        self.work
+            .as_ref()
+            .and_then(Ready::fd)
+            .map(|fd| fd.as_raw_fd())
     }
 
     /// The name and the end of the log, if CRIU wrote one.
     pub(crate) fn log(&self) -> Option<(&str, String)> {
-        let work_dir = self.work.as_ref().unwrap_or(&self.images);
         let log = self.log.as_ref()?;
-        Some((log.name(), log.read(work_dir.as_fd())?))
+        let work_dir = self.work.as_ref().unwrap_or(&self.images);
+        Some((log.name(), work_dir.with(|dir| log.read(dir))?))
     }
 }

@@ -156,7 +156,10 @@ impl<'a> Draft<'a> {
             source,
         })?;
         let options = proto::CriuOpts {
-            images_dir_fd: folders.images_number(),
+            images_dir_fd: folders.images_number().unwrap_or(-1),
+            // CRIU is started there. The path itself would not do: up to 4.1.1 CRIU wants a
+            // symbolic link (readlink in cr-service.c).
+            images_dir: folders.images_path().map(|_| "/proc/self/cwd".to_owned()),
             work_dir_fd: folders.work_number(),
             log_file,
             // Errors name the last stage, and a restored tree's handle is taken at one.

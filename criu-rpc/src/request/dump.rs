@@ -1,7 +1,7 @@
 //! `Dump`: a tree becomes images.
 
 use super::draft::Draft;
-use super::{Dir, Operation, Prepared, Request, Sealed};
+use super::{Dir, Operation, Prepared, Request, Sealed, SelfDump};
 use crate::error::{Error, ProtocolError};
 use crate::pid::Pid;
 use crate::reply::Dumped;
@@ -34,25 +34,9 @@ impl<'a> Dump<'a> {
         Self(draft)
     }
 
-    /// Lets the tree go on after the dump, instead of killing it.
-    #[must_use]
-    pub fn leave_running(mut self, on: bool) -> Self {
-        self.0.options.leave_running = on.then_some(true);
-        self
-    }
-
-    /// Leaves the tree stopped (`SIGSTOP`) after the dump, instead of killing it. CRIU 3.19.
-    #[must_use]
-    pub fn leave_stopped(mut self, on: bool) -> Self {
-        self.0.options.leave_stopped = on.then_some(true);
-        self
-    }
-
-    /// Allows a tree whose terminal and session leader are outside it.
-    #[must_use]
-    pub fn shell_job(mut self, on: bool) -> Self {
-        self.0.options.shell_job = Some(on);
-        self
+    /// Dumps this process itself, which is another kind of request.
+    pub fn this_process(images: impl Into<Dir<'a>>) -> SelfDump<'a> {
+        SelfDump::new(images)
     }
 }
 
@@ -67,15 +51,6 @@ impl Sealed for Dump<'_> {
     where
         Self: 'b,
     {
-        let options = &self.0.options;
-        if options.leave_running.is_some() && options.leave_stopped.is_some() {
-            return Err(Error::Option {
-                operation: Operation::Dump,
-                option: "leave_stopped",
-                value: true.to_string(),
-                reason: "leave_running is set too; a tree cannot be left both ways",
-            });
-        }
         self.0.prepare(Operation::Dump)
     }
 

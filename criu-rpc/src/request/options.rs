@@ -3,9 +3,9 @@
 
 mod cgroups;
 mod external;
+mod fate;
 mod files;
 mod images;
-mod limits;
 mod log;
 mod memory;
 mod mounts;

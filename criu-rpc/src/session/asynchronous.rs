@@ -18,12 +18,12 @@ pub(super) struct Tokio;
 impl Wait for Tokio {
     async fn readable<const N: usize>(
         &self,
-        fds: [BorrowedFd<'_>; N],
+        fds: [Option<BorrowedFd<'_>>; N],
         until: Option<Instant>,
     ) -> io::Result<[bool; N]> {
         // Registered for this wait only: what is waited for changes from one to the next.
         let mut registered = Vec::with_capacity(N);
-        for fd in fds {
+        for fd in fds.into_iter().flatten() {
             // SAFETY: a `BorrowedFd` is open for as long as it lives, always gives the same
             // number, and outlives `registered`, which is dropped in this function.
             registered.push(unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }?);

@@ -1,16 +1,18 @@
 //! `Connection`: a CRIU and the socket to it, between requests.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
 use super::tree::Tree;
 use super::wait::{Block, Wait, block_on};
+use crate::apart::Apart;
 use crate::criu::Criu;
 use crate::error::Error;
 use crate::pid::Pid;
-use crate::request::{Operation, Prepared};
+use crate::request::{Folders, Operation, Prepared};
 use crate::socket::{Datagram, ReceiveError, Socket};
 use crate::swrk::{Ended, Start, Swrk};
 
@@ -23,22 +25,42 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// A running CRIU and our end of its socket. Dropping it asks CRIU to stop, then sees that
 /// it has.
 pub(super) struct Connection {
-    swrk: Swrk,
+    peer: Peer,
     /// Taken away to tell CRIU that nobody listens any more.
     socket: Option<Socket>,
     /// Whether CRIU, if it has to be killed, leaves tasks that it was restoring.
     restores: bool,
 }
 
+/// The CRIU at the other end.
+enum Peer {
+    Child(Swrk),
+    Apart(Apart),
+}
+
 impl Connection {
+    /// Starts a CRIU outside our tree, in the images folder.
+    pub(super) fn start_apart(criu: &Criu, prepared: &Prepared<'_>) -> Result<Self, Error> {
+        let operation = prepared.operation;
+        let images = prepared.folders.as_ref().and_then(Folders::images_path);
+        let images = images.unwrap_or_else(|| Path::new("."));
+        let (socket, theirs) = pair(operation)?;
+        let apart = Apart::spawn(criu.path(), criu.reads_default_config(), images, theirs)
+            .map_err(|source| Error::Spawn {
+                program: criu.path().to_owned(),
+                source,
+            })?;
+        Ok(Self {
+            peer: Peer::Apart(apart),
+            socket: Some(socket),
+            restores: false,
+        })
+    }
+
     /// Starts a CRIU with what a request needs it to be started with.
     pub(super) fn start(criu: &Criu, prepared: &mut Prepared<'_>) -> Result<Self, Error> {
         let operation = prepared.operation;
-        let (socket, theirs) = Socket::pair().map_err(|source| Error::System {
-            operation,
-            what: "make a socket",
-            source,
-        })?;
+        let (socket, theirs) = pair(operation)?;
         let swrk = Swrk::spawn(Start {
             program: criu.path(),
             default_config: criu.reads_default_config(),
@@ -51,19 +73,25 @@ impl Connection {
             source,
         })?;
         Ok(Self {
-            swrk,
+            peer: Peer::Child(swrk),
             socket: Some(socket),
             restores: operation == Operation::Restore,
         })
     }
 
     pub(super) fn criu(&self) -> Pid {
-        self.swrk.pid()
+        match &self.peer {
+            Peer::Child(swrk) => swrk.pid(),
+            Peer::Apart(apart) => apart.pid(),
+        }
     }
 
     /// Readable when CRIU ends.
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.swrk.pidfd()
+    pub(super) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        match &self.peer {
+            Peer::Child(swrk) => Some(swrk.pidfd()),
+            Peer::Apart(_) => None,
+        }
     }
 
     pub(super) fn socket(&self) -> Option<&Socket> {
@@ -72,7 +100,10 @@ impl Connection {
 
     /// What CRIU printed so far.
     pub(super) fn output(&self) -> String {
-        self.swrk.output()
+        match &self.peer {
+            Peer::Child(swrk) => swrk.output(),
+            Peer::Apart(_) => String::new(),
+        }
     }
 
     pub(super) fn send(&self, operation: Operation, message: &[u8]) -> Result<(), Error> {
@@ -104,15 +135,34 @@ impl Connection {
     /// Closes the socket and sees CRIU end: by itself, or killed after so long.
     pub(super) async fn end(&mut self, patience: Duration, wait: &impl Wait) -> Ended {
         self.socket = None;
-        let until = Instant::now() + patience;
-        if let Ok([true]) = wait.readable([self.swrk.pidfd()], Some(until)).await {
-            return self.swrk.reap();
+        let until = Some(Instant::now() + patience);
+        match &mut self.peer {
+            Peer::Child(swrk) => {
+                if let Ok([true]) = wait.readable([Some(swrk.pidfd())], until).await {
+                    return swrk.reap();
+                }
+                // Found through CRIU, so before it is killed; cleared away after.
+                let tree = self.restores.then(|| Tree::below(swrk.pid()));
+                let ended = swrk.kill();
+                drop(tree);
+                ended
+            }
+            Peer::Apart(apart) => {
+                let Some(pidfd) = apart.pidfd() else {
+                    return Ended::Unknown;
+                };
+                match wait.readable([Some(pidfd.as_fd())], until).await {
+                    Ok([true]) => Ended::Unknown,
+                    _ => apart.kill(),
+                }
+            }
         }
-        // Found through CRIU, so before it is killed; cleared away after.
-        let tree = self.restores.then(|| Tree::below(self.swrk.pid()));
-        let ended = self.swrk.kill();
-        drop(tree);
-        ended
+    }
+
+    /// Lets go of a CRIU that is no longer there: this process was restored, and what it
+    /// knows is of another time.
+    pub(super) fn forget(mut self) {
+        self.socket = None;
     }
 }
 
@@ -123,4 +173,12 @@ impl Drop for Connection {
             block_on(self.end(PATIENCE, &Block));
         }
     }
+}
+
+fn pair(operation: Operation) -> Result<(Socket, OwnedFd), Error> {
+    Socket::pair().map_err(|source| Error::System {
+        operation,
+        what: "make a socket",
+        source,
+    })
 }

@@ -50,7 +50,10 @@ impl Drop for Tree {
         let Some(root) = self.0.take() else { return };
         let ended = |patience| {
             let until = Some(Instant::now() + patience);
-            matches!(block_on(Block.readable([root.pidfd()], until)), Ok([true]))
+            matches!(
+                block_on(Block.readable([Some(root.pidfd())], until)),
+                Ok([true])
+            )
         };
         if !ended(Duration::ZERO) {
             kill(root.pid());

@@ -11,11 +11,12 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 
 /// Waits until one of several descriptors is readable, or a moment has come.
+/// A descriptor that is not there is never readable.
 pub(super) trait Wait: Sync {
     /// Which are readable; none when the moment came first.
     fn readable<const N: usize>(
         &self,
-        fds: [BorrowedFd<'_>; N],
+        fds: [Option<BorrowedFd<'_>>; N],
         until: Option<Instant>,
     ) -> impl Future<Output = io::Result<[bool; N]>> + Send;
 }
@@ -26,7 +27,7 @@ pub(super) struct Block;
 impl Wait for Block {
     async fn readable<const N: usize>(
         &self,
-        fds: [BorrowedFd<'_>; N],
+        fds: [Option<BorrowedFd<'_>>; N],
         until: Option<Instant>,
     ) -> io::Result<[bool; N]> {
         poll(fds, until)
@@ -43,15 +44,22 @@ pub(super) fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Which descriptors are readable, waiting at most until a moment.
 pub(super) fn poll<const N: usize>(
-    fds: [BorrowedFd<'_>; N],
+    fds: [Option<BorrowedFd<'_>>; N],
     until: Option<Instant>,
 ) -> io::Result<[bool; N]> {
     loop {
-        let mut polled = fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let mut polled: Vec<_> = fds
+            .iter()
+            .flatten()
+            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+            .collect();
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let timeout = left.and_then(|left| Timespec::try_from(left).ok());
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Ok(_) => return Ok(polled.map(|fd| !fd.revents().is_empty())),
+            Ok(_) => {
+                let mut readable = polled.iter().map(|fd| !fd.revents().is_empty());
+                return Ok(fds.map(|fd| fd.and_then(|_| readable.next()).unwrap_or(false)));
+            }
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }

@@ -2,7 +2,7 @@
 
 use crate::proto;
 use crate::request::setters::setters;
-use crate::request::{Dump, PreDump, Restore};
+use crate::request::{Dump, PreDump, Restore, SelfDump};
 
 /// What CRIU does with the tree's control groups (`criu_cg_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl From<ManageCgroups> for proto::CriuCgMode {
     }
 }
 
-setters! { Dump, Restore => {
+setters! { Dump, SelfDump, Restore => {
     /// What CRIU does with the tree's control groups.
     #[doc(alias = "manage_cgroups_mode")]
     fn manage_cgroups(draft, mode: ManageCgroups) {
@@ -71,14 +71,14 @@ setters! { Dump, Restore => {
     }
 }}
 
-setters! { Dump => {
+setters! { Dump, SelfDump => {
     /// Dump this controller only; repeat for more.
     fn cgroup_dump_controller(draft, name: impl Into<String>) {
         draft.options.cgroup_dump_controller.push(name.into());
     }
 }}
 
-setters! { Dump, PreDump => {
+setters! { Dump, SelfDump, PreDump => {
     /// Stop the tree through this freezer group, which must hold all of it.
     fn freeze_cgroup(draft, path: impl Into<String>) {
         draft.options.freeze_cgroup = Some(path.into());

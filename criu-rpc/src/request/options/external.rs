@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::request::setters::setters;
-use crate::request::{Dump, PreDump, Restore};
+use crate::request::{Dump, PreDump, Restore, SelfDump};
 
 /// Something outside the tree that a dump leaves out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl fmt::Display for RestoreExternal {
     }
 }
 
-setters! { Dump, PreDump => {
+setters! { Dump, SelfDump, PreDump => {
     /// Leaves out something that is outside the tree; repeat for more. CRIU 2.0.
     #[doc(alias = "ext_mnt")]
     #[doc(alias = "unix_sk_ino")]

@@ -4,9 +4,9 @@ use std::fmt;
 use std::os::fd::OwnedFd;
 
 use crate::request::setters::setters;
-use crate::request::{Dump, PreDump, Restore};
+use crate::request::{Dump, PreDump, Restore, SelfDump};
 
-setters! { Dump, Restore => {
+setters! { Dump, SelfDump, Restore => {
     /// Dump or restore file locks. Nobody outside the tree may hold them.
     fn file_locks(draft, on: bool) {
         draft.options.file_locks = Some(on);
@@ -23,7 +23,7 @@ setters! { Dump, Restore => {
     }
 }}
 
-setters! { Dump, PreDump => {
+setters! { Dump, SelfDump, PreDump => {
     /// Look for the paths of inotify and fanotify watches even where a file handle would do.
     fn force_irmap(draft, on: bool) {
         draft.options.force_irmap = Some(on);
@@ -36,7 +36,7 @@ setters! { Dump, PreDump => {
     }
 }}
 
-setters! { Dump => {
+setters! { Dump, SelfDump => {
     /// The largest deleted file that goes into the images, in bytes; 1 MiB without it.
     fn ghost_limit(draft, bytes: u32) {
         draft.options.ghost_limit = Some(bytes);

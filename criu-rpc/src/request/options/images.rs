@@ -2,7 +2,7 @@
 
 use crate::proto;
 use crate::request::setters::setters;
-use crate::request::{Dump, PageServer, PreDump, Restore};
+use crate::request::{Dump, PageServer, PreDump, Restore, SelfDump};
 
 /// How CRIU reads and writes the pages images (`criu_image_io_mode`, after CRIU 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub enum ImageIo {
     Direct,
 }
 
-setters! { Dump, PreDump => {
+setters! { Dump, SelfDump, PreDump => {
     /// The folder of the dump or pre-dump before this one, relative to the images folder,
     /// such as `../1`. Pages that did not change since are left out
     /// (together with [`track_mem`](Dump::track_mem)).
@@ -24,7 +24,7 @@ setters! { Dump, PreDump => {
     }
 }}
 
-setters! { Dump, PreDump, Restore, PageServer => {
+setters! { Dump, SelfDump, PreDump, Restore, PageServer => {
     /// Punches those pages out of earlier images that later ones replace; on restore, those
     /// that were read. The earlier images are no longer whole by themselves.
     fn auto_dedup(draft, on: bool) {

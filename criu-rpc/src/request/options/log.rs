@@ -1,7 +1,9 @@
 //! What CRIU logs, and where.
 
 use crate::request::setters::setters;
-use crate::request::{CpuInfoCheck, CpuInfoDump, Dir, Dump, PageServer, PreDump, Restore};
+use crate::request::{
+    CpuInfoCheck, CpuInfoDump, Dir, Dump, PageServer, PreDump, Restore, SelfDump,
+};
 
 /// How much CRIU writes into its log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -26,7 +28,9 @@ setters! { Dump, PreDump, Restore, PageServer, CpuInfoDump, CpuInfoCheck => {
     fn work_dir(draft, dir: impl Into<Dir<'a>>) {
         draft.work = Some(dir.into());
     }
+}}
 
+setters! { Dump, SelfDump, PreDump, Restore, PageServer, CpuInfoDump, CpuInfoCheck => {
     /// How much CRIU logs. Without it, errors and warnings.
     fn log_level(draft, level: LogLevel) {
         draft.options.log_level = Some(level as i32);
@@ -45,7 +49,7 @@ setters! { Dump, PreDump, Restore, PageServer, CpuInfoDump, CpuInfoCheck => {
     }
 }}
 
-setters! { Dump, PreDump, Restore => {
+setters! { Dump, SelfDump, PreDump, Restore => {
     /// Prints statistics to CRIU's standard output at the end. CRIU 3.19.
     fn display_stats(draft, on: bool) {
         draft.options.display_stats = Some(on);

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use crate::proto;
 use crate::request::setters::setters;
-use crate::request::{CpuInfoCheck, CpuInfoDump, Dump, PreDump, Restore};
+use crate::request::{CpuInfoCheck, CpuInfoDump, Dump, PreDump, Restore, SelfDump};
 
 /// How a pre-dump takes the pages (`criu_pre_dump_mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,14 +56,14 @@ impl BitOr for CpuCapability {
     }
 }
 
-setters! { Dump, Restore, CpuInfoDump, CpuInfoCheck => {
+setters! { Dump, SelfDump, Restore, CpuInfoDump, CpuInfoCheck => {
     /// Which abilities of the CPU are written and checked; `FPU | INSTRUCTIONS` without it.
     fn cpu_cap(draft, capability: CpuCapability) {
         draft.options.cpu_cap = Some(capability.0);
     }
 }}
 
-setters! { Dump => {
+setters! { Dump, SelfDump => {
     /// Writes only pages that changed since the [parent](Self::parent), and watches for
     /// changes from now on. Needs a kernel with soft-dirty.
     fn track_mem(draft, on: bool) {
@@ -104,7 +104,7 @@ setters! { PreDump => {
     }
 }}
 
-setters! { Dump, PreDump => {
+setters! { Dump, SelfDump, PreDump => {
     /// Sends the pages to a page server instead of writing them into the images folder.
     #[doc(alias = "ps")]
     fn page_server(draft, link: PageServerLink) {

@@ -1,9 +1,9 @@
 //! Mounts.
 
 use crate::request::setters::setters;
-use crate::request::{Dump, Restore};
+use crate::request::{Dump, Restore, SelfDump};
 
-setters! { Dump, Restore => {
+setters! { Dump, SelfDump, Restore => {
     /// Find out by itself which mounts are external, and where they come from.
     fn auto_ext_mnt(draft, on: bool) {
         draft.options.auto_ext_mnt = Some(on);
@@ -20,7 +20,7 @@ setters! { Dump, Restore => {
     }
 }}
 
-setters! { Dump => {
+setters! { Dump, SelfDump => {
     /// Leave out this mount; repeat for more.
     #[doc(alias = "skip_mnt")]
     fn skip_mount(draft, path: impl Into<String>) {

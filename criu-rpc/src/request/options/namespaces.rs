@@ -3,7 +3,7 @@
 use crate::pid::Pid;
 use crate::proto;
 use crate::request::setters::setters;
-use crate::request::{Dump, Restore};
+use crate::request::{Dump, Restore, SelfDump};
 
 /// `CLONE_NEWNET`: the only namespace that CRIU takes for empty.
 const CLONE_NEWNET: u32 = 0x4000_0000;
@@ -62,7 +62,7 @@ impl JoinNamespace {
     }
 }
 
-setters! { Dump, Restore => {
+setters! { Dump, SelfDump, Restore => {
     /// Leave the network namespace's contents alone: on restore it is empty, and somebody
     /// else sets it up. CRIU 2.0.
     #[doc(alias = "empty_ns")]

@@ -2,7 +2,7 @@
 
 use crate::proto;
 use crate::request::setters::setters;
-use crate::request::{Dump, Restore};
+use crate::request::{Dump, Restore, SelfDump};
 
 /// How packets for the tree's connections are held off between dump and restore
 /// (`criu_network_lock_method`). A restore takes the method of its dump.
@@ -17,7 +17,7 @@ pub enum NetworkLock {
     Skip,
 }
 
-setters! { Dump, Restore => {
+setters! { Dump, SelfDump, Restore => {
     /// Dump or restore established TCP connections.
     fn tcp_established(draft, on: bool) {
         draft.options.tcp_established = Some(on);
@@ -40,7 +40,7 @@ setters! { Dump, Restore => {
     }
 }}
 
-setters! { Dump => {
+setters! { Dump, SelfDump => {
     /// Ignore TCP connections that are just being made.
     fn tcp_skip_in_flight(draft, on: bool) {
         draft.options.tcp_skip_in_flight = Some(on);

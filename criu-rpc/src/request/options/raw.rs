@@ -3,7 +3,7 @@
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::request::setters::setters;
-use crate::request::{CpuInfoCheck, CpuInfoDump, Dump, PageServer, PreDump, Restore};
+use crate::request::{CpuInfoCheck, CpuInfoDump, Dump, PageServer, PreDump, Restore, SelfDump};
 
 /// The value of an option newer than this crate, as the wire has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl RawOption {
     }
 }
 
-setters! { Dump, PreDump, Restore, PageServer, CpuInfoDump, CpuInfoCheck => {
+setters! { Dump, SelfDump, PreDump, Restore, PageServer, CpuInfoDump, CpuInfoCheck => {
     /// Sets an option by its number in `criu_opts`. CRIU ignores one that it does not know,
     /// without a word, and so does this crate: nothing is checked.
     fn raw_option(draft, field: u32, value: RawOption) {

@@ -1,9 +1,9 @@
 //! Privileges and security modules.
 
 use crate::request::setters::setters;
-use crate::request::{CpuInfoCheck, CpuInfoDump, Dump, PageServer, PreDump, Restore};
+use crate::request::{CpuInfoCheck, CpuInfoDump, Dump, PageServer, PreDump, Restore, SelfDump};
 
-setters! { Dump, PreDump, Restore, PageServer, CpuInfoDump, CpuInfoCheck => {
+setters! { Dump, SelfDump, PreDump, Restore, PageServer, CpuInfoDump, CpuInfoCheck => {
     /// Accept what a CRIU that is not root cannot do. It needs `CAP_CHECKPOINT_RESTORE`.
     /// CRIU 3.18.
     fn unprivileged(draft, on: bool) {

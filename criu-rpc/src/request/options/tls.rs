@@ -1,7 +1,7 @@
 //! Encryption between CRIU and a page server.
 
 use crate::request::setters::setters;
-use crate::request::{Dump, PageServer, PreDump};
+use crate::request::{Dump, PageServer, PreDump, SelfDump};
 
 /// Certificates for the connection to a page server, by path. Without a path CRIU looks
 /// below `/etc/pki`. CRIU 3.13, built with `GnuTLS`.
@@ -61,7 +61,7 @@ impl Tls {
     }
 }
 
-setters! { Dump, PreDump, PageServer => {
+setters! { Dump, SelfDump, PreDump, PageServer => {
     /// Encrypts the connection between CRIU and the page server, on both sides.
     fn tls(draft, tls: Tls) {
         draft.options.tls = Some(true);

@@ -1,10 +1,10 @@
-//! When a request is to stop.
+//! When a request is to stop, and what becomes of the tree.
 
 use std::time::Duration;
 
 use crate::cancel::Cancel;
 use crate::request::setters::setters;
-use crate::request::{Dump, PreDump, Restore};
+use crate::request::{Dump, PreDump, Restore, SelfDump};
 
 setters! { Dump, PreDump, Restore => {
     /// Stops the request when it takes longer, from its start to CRIU's answer.
@@ -22,12 +22,33 @@ setters! { Dump, PreDump, Restore => {
     }
 }}
 
-setters! { Dump, PreDump => {
+setters! { Dump, SelfDump, PreDump => {
     /// How long CRIU tries to freeze and collect the tree, rounded up to seconds. Zero is
     /// without end; CRIU's default is 10 s. It does not bound the whole dump. CRIU 2.4.
     #[doc(alias = "timeout")]
     fn freeze_timeout(draft, limit: Duration) {
         let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
         draft.options.timeout = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
+    }
+}}
+
+setters! { Dump, SelfDump => {
+    /// Lets the tree go on after the dump, instead of killing it. Undoes
+    /// [`leave_stopped`](Self::leave_stopped).
+    fn leave_running(draft, on: bool) {
+        draft.options.leave_running = on.then_some(true);
+        draft.options.leave_stopped = draft.options.leave_stopped.filter(|_| !on);
+    }
+
+    /// Leaves the tree stopped (`SIGSTOP`) after the dump, instead of killing it. Undoes
+    /// [`leave_running`](Self::leave_running). CRIU 3.19.
+    fn leave_stopped(draft, on: bool) {
+        draft.options.leave_stopped = on.then_some(true);
+        draft.options.leave_running = draft.options.leave_running.filter(|_| !on);
+    }
+
+    /// Allows a tree whose terminal and session leader are outside it.
+    fn shell_job(draft, on: bool) {
+        draft.options.shell_job = Some(on);
     }
 }}

@@ -1,0 +1,29 @@
+//! A dump of this process, and how it tells before from after.
+
+use super::connection::Connection;
+use super::wait::Wait;
+use super::{END, Session};
+use crate::criu::Criu;
+use crate::error::Error;
+use crate::reply::SelfDumped;
+use crate::request::SelfDump;
+
+/// Runs a self-dump: returns once here, and again in each process that is restored from
+/// the images.
+pub(super) async fn run(
+    criu: &Criu,
+    dump: SelfDump<'_>,
+    wait: &impl Wait,
+) -> Result<SelfDumped, Error> {
+    let prepared = dump.prepare()?;
+    let connection = Connection::start_apart(criu, &prepared)?;
+    let (mut connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
+    // CRIU gives a restored process a new socket, with this answer in it (sk-unix.c).
+    if outcome.response.dump.is_some_and(|dump| dump.restored()) {
+        connection.forget();
+        Ok(SelfDumped::Restored)
+    } else {
+        connection.end(END, wait).await;
+        Ok(SelfDumped::Running)
+    }
+}
