@@ -1,0 +1,7 @@
+//! That what the other tests stand on holds.
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy knows a #[test] function, not its helpers"
+)]
+
+mod proc;
