@@ -5,3 +5,5 @@
 )]
 
 mod proc;
+mod root;
+mod workload;
