@@ -4,6 +4,7 @@
     reason = "clippy knows a #[test] function, not its helpers"
 )]
 
+mod fake;
 mod proc;
 mod root;
 mod workload;
