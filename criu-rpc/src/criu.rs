@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use rustix::fs::Access;
 
@@ -14,10 +15,15 @@ use crate::session;
 const VARIABLE: &str = "CRIU";
 
 /// A CRIU program. Holds no process and no file: each request starts its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// It asks the program for its release once, when a request needs something newer than
+/// CRIU 3.0.
+#[derive(Debug, Clone)]
 pub struct Criu {
     program: PathBuf,
     default_config: bool,
+    /// Its release, once a request needed to know.
+    version: Arc<OnceLock<Version>>,
 }
 
 impl Criu {
@@ -51,6 +57,7 @@ impl Criu {
                 return Ok(Self {
                     program,
                     default_config: true,
+                    version: Arc::default(),
                 });
             }
             searched.push(program);
@@ -130,6 +137,10 @@ impl Criu {
     /// [`Error::Failed`] says what is missing; and as [`run`](Self::run).
     pub fn check(&self) -> Result<(), Error> {
         self.run(Check::default())
+    }
+
+    pub(crate) fn known_version(&self) -> &OnceLock<Version> {
+        &self.version
     }
 
     pub(crate) fn reads_default_config(&self) -> bool {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use crate::cause::Cause;
 use crate::log::LogLine;
 use crate::notify::{HookError, Stage};
-use crate::reply::Restored;
+use crate::reply::{Restored, Version};
 use crate::request::Operation;
 use crate::swrk::Ended;
 
@@ -66,6 +66,21 @@ pub enum Error {
         value: String,
         /// Why CRIU would refuse it.
         reason: &'static str,
+    },
+
+    /// This CRIU does not know an option, and would silently ignore it. Nothing was sent.
+    #[error(
+        "{operation}: {option} needs CRIU {needs}, and this one is {found}; install a newer one, or do without"
+    )]
+    TooOld {
+        /// What was to be done.
+        operation: Operation,
+        /// CRIU's name of the option or request.
+        option: &'static str,
+        /// The release that brought it.
+        needs: Version,
+        /// The release of this CRIU.
+        found: Version,
     },
 
     /// The request does not fit into one datagram.

@@ -49,6 +49,7 @@ mod proto;
 mod reply;
 mod request;
 mod session;
+mod since;
 mod socket;
 mod spawn;
 mod swrk;

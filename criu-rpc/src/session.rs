@@ -30,8 +30,9 @@ use crate::cause::Cause;
 use crate::criu::Criu;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
-use crate::reply::SelfDumped;
-use crate::request::{Folders, Operation, Prepared, Request, SelfDump};
+use crate::reply::{SelfDumped, Version};
+use crate::request::{Folders, Operation, Prepared, Request, Sealed, SelfDump, VersionQuery};
+use crate::since;
 use crate::socket::{Datagram, ReceiveError};
 use crate::swrk::Ended;
 use crate::wire;
@@ -62,9 +63,52 @@ async fn request_with<R: Request>(
 ) -> Result<R::Reply, Error> {
     let mut prepared = request.prepare()?;
     let operation = prepared.operation;
+    refuse_too_new(criu, &prepared, wait).await?;
     let connection = Connection::start(criu, &mut prepared)?;
     let outcome = Session::new(connection, prepared)?.finish(wait).await?;
     R::answer(outcome).map_err(|source| Error::Protocol { operation, source })
+}
+
+/// Refuses what this CRIU would silently ignore.
+///
+/// The message is looked at first, so that the future can move between threads.
+fn refuse_too_new<'c, W: Wait>(
+    criu: &'c Criu,
+    prepared: &Prepared<'_>,
+    wait: &'c W,
+) -> impl Future<Output = Result<(), Error>> + use<'c, W> {
+    let operation = prepared.operation;
+    let need = since::need(&prepared.message);
+    async move {
+        let Some(need) = need else {
+            return Ok(());
+        };
+        let found = release(criu, wait).await?;
+        if found >= need.since {
+            return Ok(());
+        }
+        Err(Error::TooOld {
+            operation,
+            option: need.name,
+            needs: need.since,
+            found,
+        })
+    }
+}
+
+/// The release of a CRIU, asked for once.
+async fn release(criu: &Criu, wait: &impl Wait) -> Result<Version, Error> {
+    if let Some(version) = criu.known_version().get() {
+        return Ok(*version);
+    }
+    let mut question = Prepared::question(Operation::Version);
+    let connection = Connection::start(criu, &mut question)?;
+    let outcome = Session::new(connection, question)?.finish(wait).await?;
+    let version = VersionQuery::answer(outcome).map_err(|source| Error::Protocol {
+        operation: Operation::Version,
+        source,
+    })?;
+    Ok(*criu.known_version().get_or_init(|| version))
 }
 
 /// A request on its way. When it is dropped, CRIU ends first, then what it restored.

@@ -9,7 +9,7 @@ use crate::proc::Proc;
 /// The fds, threads, children and signal state of this process at one moment.
 ///
 /// Other threads of the process make a census worthless, so take it in a test that
-/// runs [`alone`](crate::alone).
+/// runs [`alone`](crate::alone()).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Census(BTreeMap<String, String>);
 

@@ -21,7 +21,13 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
 pub(crate) fn build(root: &Path, reader: Reader) -> Result<(), Failure> {
     let mut cargo = process::cargo(root);
     cargo
-        .args(["doc", "--workspace", "--no-deps", "--locked"])
+        .args([
+            "doc",
+            "--workspace",
+            "--all-features",
+            "--no-deps",
+            "--locked",
+        ])
         .env("RUSTDOCFLAGS", "-D warnings");
     if let Reader::Developer = reader {
         cargo.arg("--document-private-items");

@@ -20,7 +20,20 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
     module_lengths(root)?;
     process::run(
         process::cargo(root)
-            .args(["clippy", "--workspace", "--all-targets", "--locked"])
+            .args([
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--all-features",
+                "--locked",
+            ])
+            .args(["--", "-D", "warnings"]),
+        "mend what clippy says above",
+    )?;
+    // Alone, since other members turn on features that its users may not.
+    process::run(
+        process::cargo(root)
+            .args(["clippy", "--package", "criu-rpc", "--locked"])
             .args(["--", "-D", "warnings"]),
         "mend what clippy says above",
     )?;

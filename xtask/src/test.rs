@@ -41,7 +41,7 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     ];
 
     let mut workspace = process::cargo(root);
-    workspace.args(["test", "--workspace", "--locked"]);
+    workspace.args(["test", "--workspace", "--all-features", "--locked"]);
     let mut steps = vec![Step {
         name: "workspace".to_owned(),
         command: workspace,

@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::wait::{Block, Wait, block_on};
-use super::{Outcome, Session};
+use super::{Outcome, Session, refuse_too_new};
 use crate::criu::Criu;
 use crate::error::Error;
 use crate::proto;
@@ -82,6 +82,7 @@ impl PreDumpChain {
         // The request that keeps CRIU waiting for the next one.
         prepared.message.set_type(proto::CriuReqType::PreDump);
         let criu = self.criu.clone();
+        refuse_too_new(&criu, &prepared, wait).await?;
         let (connection, _) = self.session(prepared)?.keep(wait).await?;
         Ok(Self {
             criu,
@@ -96,6 +97,7 @@ impl PreDumpChain {
             options.track_mem.get_or_insert(true);
         }
         let operation = prepared.operation;
+        refuse_too_new(&self.criu, &prepared, wait).await?;
         let outcome: Outcome = self.session(prepared)?.finish(wait).await?;
         Dump::answer(outcome).map_err(|source| Error::Protocol { operation, source })
     }

@@ -7,7 +7,7 @@ use rustix::process::{PidfdFlags, Signal};
 
 use super::connection::{Connection, PATIENCE};
 use super::wait::{Block, Wait, block_on};
-use super::{END, Session};
+use super::{END, Session, refuse_too_new};
 use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::pid::Pid;
@@ -88,6 +88,7 @@ impl RunningPageServer {
             operation: Operation::PageServer,
             source: ProtocolError::Missing { field },
         };
+        refuse_too_new(criu, &prepared, wait).await?;
         let connection = Connection::start(criu, &mut prepared)?;
         let (connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
         let answer = outcome.response.ps.unwrap_or_default();

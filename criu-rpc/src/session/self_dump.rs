@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::wait::Wait;
-use super::{END, Session};
+use super::{END, Session, refuse_too_new};
 use crate::criu::Criu;
 use crate::error::Error;
 use crate::reply::SelfDumped;
@@ -16,6 +16,7 @@ pub(super) async fn run(
     wait: &impl Wait,
 ) -> Result<SelfDumped, Error> {
     let prepared = dump.prepare()?;
+    refuse_too_new(criu, &prepared, wait).await?;
     let connection = Connection::start_apart(criu, &prepared)?;
     let (mut connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
     // CRIU gives a restored process a new socket, with this answer in it (sk-unix.c).
