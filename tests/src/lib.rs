@@ -5,7 +5,7 @@
 //! | a folder of one's own | [`Scratch`] |
 //! | a child that dies with the test, and all its own with it | [`Spawned`] |
 //! | facts about a process | [`Proc`] |
-//! | proof that this process is as it was | [`Census`], inside [`alone`] |
+//! | proof that this process is as it was | [`Census`], inside [`alone()`] |
 //! | a CRIU that says what the test wants | [`FakeCriu`] and its [`Step`]s |
 //! | a process worth dumping, that knows when it is damaged | [`Workload`] |
 //! | the CRIU of this machine | [`real_criu`] |
