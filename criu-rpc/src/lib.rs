@@ -45,6 +45,7 @@ mod error;
 mod log;
 mod notify;
 mod pid;
+mod progress;
 mod proto;
 mod reply;
 mod request;
@@ -62,12 +63,13 @@ pub use error::{CancelReason, Error, Failure, ProtocolError};
 pub use log::LogLine;
 pub use notify::{Answer, HookError, Notice, Stage};
 pub use pid::{InvalidPid, Pid};
+pub use progress::Progress;
 pub use reply::{Dumped, Features, PreDumped, Restored, SelfDumped, Version};
 pub use request::{
     Check, CpuCapability, CpuInfoCheck, CpuInfoDump, Dir, Dump, DumpExternal, FeatureCheck,
     ImageIo, InheritKey, JoinNamespace, LogLevel, ManageCgroups, NetworkLock, Operation,
-    PageServer, PageServerLink, PreDump, PreDumpMode, RawOption, Request, Restore, RestoreExternal,
-    SelfDump, Tls, VersionQuery,
+    PageServer, PageServerLink, PidfdStore, PreDump, PreDumpMode, RawOption, Request, Restore,
+    RestoreExternal, SelfDump, Tls, VersionQuery,
 };
-pub use session::{PreDumpChain, RunningPageServer};
+pub use session::{Command, PreDumpChain, RunningPageServer};
 pub use swrk::Ended;

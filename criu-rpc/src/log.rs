@@ -1,8 +1,8 @@
 //! What CRIU wrote into its log: where the cause of a failure is.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::fd::BorrowedFd;
 
 use rustix::fs::{Mode, OFlags, Stat};
 
@@ -93,26 +93,26 @@ impl LogFile {
         &self.name
     }
 
-    /// What CRIU wrote; `None` when it wrote no log, so that the log of an earlier run is
-    /// not taken for this one's.
-    pub(crate) fn read(&self, work_dir: BorrowedFd<'_>) -> Option<String> {
+    /// The log, once CRIU has begun to write it.
+    pub(crate) fn open(&self, work_dir: BorrowedFd<'_>) -> Option<File> {
         let now = Mark::of(work_dir, &self.name)?;
         if self.before.as_ref() == Some(&now) {
-            None
-        } else {
-            self.tail(work_dir).ok()
+            return None;
         }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = rustix::fs::openat(work_dir, self.name.as_str(), flags, Mode::empty());
+        file.ok().map(File::from)
     }
 
-    fn tail(&self, work_dir: BorrowedFd<'_>) -> io::Result<String> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(work_dir.as_fd(), self.name.as_str(), flags, Mode::empty())?;
-        let mut file = File::from(file);
-        let size = file.metadata()?.len();
-        file.seek(SeekFrom::Start(size.saturating_sub(TAIL)))?;
+    /// The end of what CRIU wrote; `None` when it wrote no log, so that the log of an
+    /// earlier run is not taken for this one's.
+    pub(crate) fn read(&self, work_dir: BorrowedFd<'_>) -> Option<String> {
+        let mut file = self.open(work_dir)?;
+        let size = file.metadata().ok()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(TAIL))).ok()?;
         let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        file.take(TAIL).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 

@@ -8,6 +8,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::pid::Pid;
 use crate::proto;
+use crate::session::Command;
 use crate::swrk::Ended;
 
 /// A release of CRIU. Ordered as releases are.
@@ -100,6 +101,7 @@ pub struct Restored {
     pid: Pid,
     pidfd: OwnedFd,
     is_child: bool,
+    command: Option<Command>,
 }
 
 impl Restored {
@@ -108,7 +110,21 @@ impl Restored {
             pid,
             pidfd,
             is_child,
+            command: None,
         }
+    }
+
+    pub(crate) fn with_command(self, command: Command) -> Self {
+        Self {
+            command: Some(command),
+            ..self
+        }
+    }
+
+    /// The command that CRIU became, if one was asked for
+    /// ([`Restore::exec_command`](crate::Restore::exec_command)).
+    pub fn command(&mut self) -> Option<Command> {
+        self.command.take()
     }
 
     /// The root of the tree.

@@ -17,7 +17,7 @@ pub use dir::Dir;
 pub use dump::Dump;
 pub use options::{
     CpuCapability, DumpExternal, ImageIo, InheritKey, JoinNamespace, LogLevel, ManageCgroups,
-    NetworkLock, PageServerLink, PreDumpMode, RawOption, RestoreExternal, Tls,
+    NetworkLock, PageServerLink, PidfdStore, PreDumpMode, RawOption, RestoreExternal, Tls,
 };
 pub use page_server::PageServer;
 pub use pre_dump::PreDump;
@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ProtocolError};
 use crate::notify::Hook;
+use crate::progress::Follower;
 use crate::proto;
 use crate::session::Outcome;
 
@@ -130,6 +131,7 @@ pub struct Prepared<'a> {
     /// What CRIU inherits, from the first free number on.
     pub(crate) inherited: Vec<OwnedFd>,
     pub(crate) hook: Option<Hook<'a>>,
+    pub(crate) follower: Option<Follower<'a>>,
     pub(crate) time_limit: Option<Duration>,
     /// Readable once the request is to stop.
     pub(crate) cancel: Option<OwnedFd>,
@@ -158,6 +160,7 @@ impl Prepared<'_> {
             terminal: None,
             inherited: Vec::new(),
             hook: None,
+            follower: None,
             time_limit: None,
             cancel: None,
         }

@@ -7,6 +7,7 @@
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod chain;
+mod command;
 mod connection;
 mod exchange;
 mod page_server;
@@ -15,6 +16,7 @@ mod tree;
 mod wait;
 
 pub use chain::PreDumpChain;
+pub use command::Command;
 pub(crate) use exchange::Outcome;
 pub use page_server::RunningPageServer;
 
@@ -30,6 +32,7 @@ use crate::cause::Cause;
 use crate::criu::Criu;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
+use crate::progress::Follower;
 use crate::reply::{SelfDumped, Version};
 use crate::request::{Folders, Operation, Prepared, Request, Sealed, SelfDump, VersionQuery};
 use crate::since;
@@ -39,6 +42,9 @@ use crate::wire;
 
 /// How long CRIU gets to end by itself once it has answered.
 const END: Duration = Duration::from_secs(30);
+
+/// How often the log is looked at, for progress.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Runs a request, blocking.
 pub(crate) fn run<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error> {
@@ -116,6 +122,7 @@ struct Session<'a> {
     connection: Connection,
     exchange: Exchange<'a>,
     folders: Option<Folders<'a>>,
+    follower: Option<Follower<'a>>,
     until: Option<Instant>,
     cancel: Option<OwnedFd>,
 }
@@ -150,6 +157,7 @@ impl<'a> Session<'a> {
             ),
             connection,
             folders: prepared.folders,
+            follower: prepared.follower,
             until: prepared
                 .time_limit
                 .and_then(|limit| Instant::now().checked_add(limit)),
@@ -160,6 +168,11 @@ impl<'a> Session<'a> {
     /// Converses, and sees CRIU end.
     async fn finish(mut self, wait: &impl Wait) -> Result<Outcome, Error> {
         match self.converse(wait).await? {
+            // CRIU has become the command, which goes on with the tree.
+            Answer::Success if self.exchange.has_command() => {
+                let outcome = self.hand_over()?;
+                Ok(outcome.with_command(Command::new(self.connection)))
+            }
             Answer::Success => {
                 self.connection.end(END, wait).await;
                 self.hand_over()
@@ -198,11 +211,24 @@ impl<'a> Session<'a> {
             let next = wire::decode(&datagram.bytes)
                 .and_then(|response| self.exchange.take(response, datagram.fd))
                 .map_err(|source| self.protocol(source))?;
+            self.follow();
+            if let (Next::Send(_), Some(follower)) = (&next, &mut self.follower)
+                && let Some(stage) = self.exchange.stage()
+            {
+                follower.stage(stage);
+            }
             match next {
                 Next::Send(ack) => self.connection.send(self.operation(), &ack)?,
                 Next::Done(true) => return Ok(Answer::Success),
                 Next::Done(false) => return Ok(Answer::Failure),
             }
+        }
+    }
+
+    /// Tells what CRIU has logged, if somebody wants to know.
+    fn follow(&mut self) {
+        if let (Some(follower), Some(folders)) = (&mut self.follower, &self.folders) {
+            folders.follow(follower);
         }
     }
 
@@ -227,8 +253,9 @@ impl<'a> Session<'a> {
             let stoppable = !self.exchange.is_past_return();
             let until = self.until.filter(|_| stoppable);
             let cancel = self.cancel.as_ref().filter(|_| stoppable).map(AsFd::as_fd);
+            let tick = self.follower.as_ref().map(|_| Instant::now() + TICK);
             let [message, end, cancelled] = wait
-                .readable([message, end, cancel], until)
+                .readable([message, end, cancel], until.into_iter().chain(tick).min())
                 .await
                 .map_err(|source| self.system("wait for CRIU", source))?;
             if message {
@@ -243,6 +270,7 @@ impl<'a> Session<'a> {
             if until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(Event::Cancelled(CancelReason::TimeLimit));
             }
+            self.follow();
         }
     }
 

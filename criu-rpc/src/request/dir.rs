@@ -11,6 +11,7 @@ use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use super::Operation;
 use crate::error::Error;
 use crate::log::LogFile;
+use crate::progress::Follower;
 
 /// A folder: a path, or an open descriptor (`O_PATH` will do) that is borrowed until CRIU
 /// has answered.
@@ -214,5 +215,13 @@ impl<'a> Folders<'a> {
         let log = self.log.as_ref()?;
         let work_dir = self.work.as_ref().unwrap_or(&self.images);
         Some((log.name(), work_dir.with(|dir| log.read(dir))?))
+    }
+
+    /// Tells a follower what was logged since the last time.
+    pub(crate) fn follow(&self, follower: &mut Follower<'_>) {
+        let work_dir = self.work.as_ref().unwrap_or(&self.images);
+        if let (Some(log), Some(dir)) = (&self.log, work_dir.fd()) {
+            follower.follow(log, dir);
+        }
     }
 }

@@ -4,11 +4,12 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::options::PageServerLink;
+use super::options::{LogLevel, PageServerLink};
 use super::{Dir, Folders, Operation, Prepared};
 use crate::cancel::Cancel;
 use crate::error::Error;
 use crate::notify::Hook;
+use crate::progress::{Follower, Watcher};
 use crate::proto;
 use crate::swrk;
 
@@ -21,6 +22,7 @@ pub(super) struct Draft<'a> {
     pub(super) work: Option<Dir<'a>>,
     pub(super) terminal: Option<BorrowedFd<'a>>,
     pub(super) hook: Option<Hook<'a>>,
+    pub(super) watcher: Option<Watcher<'a>>,
     pub(super) time_limit: Option<Duration>,
     pub(super) cancel: Option<Cancel>,
     /// Descriptors that CRIU inherits, in the order of their numbers there.
@@ -57,6 +59,7 @@ impl<'a> Draft<'a> {
             work: None,
             terminal: None,
             hook: None,
+            watcher: None,
             time_limit: None,
             cancel: None,
             inherited: Vec::new(),
@@ -121,6 +124,14 @@ impl<'a> Draft<'a> {
                 reason,
             });
         }
+        if self.watcher.is_some() {
+            let level = self
+                .options
+                .log_level
+                .unwrap_or_default()
+                .max(LogLevel::Info as i32);
+            self.options.log_level = Some(level);
+        }
         // CRIU's own default, criu.log, would make a restore overwrite the dump's log.
         let to_stderr = self.options.log_to_stderr();
         let log_file = self.options.log_file.take();
@@ -179,6 +190,7 @@ impl<'a> Draft<'a> {
             terminal: self.terminal,
             inherited,
             hook: self.hook,
+            follower: self.watcher.map(Follower::new),
             time_limit: self.time_limit,
             cancel,
         })

@@ -2,6 +2,7 @@
 //! other; fields that CRIU keeps only for old clients have none.
 
 mod cgroups;
+mod exec;
 mod external;
 mod fate;
 mod files;
@@ -12,6 +13,7 @@ mod mounts;
 mod namespaces;
 mod network;
 mod notifications;
+mod pid_store;
 mod raw;
 mod security;
 mod tls;
@@ -24,5 +26,6 @@ pub use log::LogLevel;
 pub use memory::{CpuCapability, PageServerLink, PreDumpMode};
 pub use namespaces::JoinNamespace;
 pub use network::NetworkLock;
+pub use pid_store::PidfdStore;
 pub use raw::RawOption;
 pub use tls::Tls;

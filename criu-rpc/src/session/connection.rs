@@ -159,9 +159,17 @@ impl Connection {
         }
     }
 
-    /// Lets go of a CRIU that is no longer there: this process was restored, and what it
-    /// knows is of another time.
-    pub(super) fn forget(mut self) {
+    /// Waits for a CRIU that ends when it wants to.
+    pub(super) fn reap(mut self) -> Ended {
+        self.socket = None;
+        match &mut self.peer {
+            Peer::Child(swrk) => swrk.reap(),
+            Peer::Apart(_) => Ended::Unknown,
+        }
+    }
+
+    /// Closes the socket, and no more.
+    pub(super) fn hang_up(&mut self) {
         self.socket = None;
     }
 }

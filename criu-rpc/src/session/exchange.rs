@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::AtFlags;
 
+use super::command::Command;
 use super::tree::Tree;
 use crate::error::ProtocolError;
 use crate::notify::{Answer, Hook, HookError, Notice, Stage};
@@ -23,6 +24,7 @@ pub(super) struct Exchange<'a> {
     criu: Pid,
     hook: Option<Hook<'a>>,
     as_child: bool,
+    has_command: bool,
     stage: Option<Stage>,
     /// The hook's first refusal.
     refusal: Option<(Stage, HookError)>,
@@ -57,6 +59,10 @@ impl<'a> Exchange<'a> {
             .opts
             .as_ref()
             .is_some_and(proto::CriuOpts::rst_sibling);
+        let has_command = request
+            .opts
+            .as_ref()
+            .is_some_and(|opts| !opts.exec_cmd.is_empty());
         let expected = match request.r#type() {
             // CRIU answers as if it were the other kind (cr-service.c, 4.2).
             proto::CriuReqType::PageServerChld => proto::CriuReqType::PageServer,
@@ -68,6 +74,7 @@ impl<'a> Exchange<'a> {
             criu,
             hook,
             as_child,
+            has_command,
             stage: None,
             refusal: None,
             tree: None,
@@ -77,6 +84,11 @@ impl<'a> Exchange<'a> {
 
     pub(super) fn operation(&self) -> Operation {
         self.operation
+    }
+
+    /// Whether CRIU becomes a command once it has answered.
+    pub(super) fn has_command(&self) -> bool {
+        self.has_command
     }
 
     pub(super) fn stage(&self) -> Option<&Stage> {
@@ -188,6 +200,11 @@ impl<'a> Exchange<'a> {
 }
 
 impl Outcome {
+    pub(super) fn with_command(self, command: Command) -> Self {
+        let restored = self.restored.map(|restored| restored.with_command(command));
+        Self { restored, ..self }
+    }
+
     pub(crate) fn into_restored(self) -> Option<Restored> {
         self.restored
     }

@@ -1,6 +1,7 @@
-//! Who hears of each stage.
+//! Who hears of each stage, and of progress.
 
 use crate::notify::{Answer, HookError, Notice};
+use crate::progress::Progress;
 use crate::request::setters::setters;
 use crate::request::{Dump, PreDump, Restore};
 
@@ -14,5 +15,11 @@ setters! { Dump, PreDump, Restore => {
     #[doc(alias = "status_fd")]
     fn hook(draft, hook: impl FnMut(Notice) -> Result<Answer, HookError> + Send + 'a) {
         draft.hook = Some(Box::new(hook));
+    }
+
+    /// Tells a closure how far the request is. Raises the log level to
+    /// [`Info`](crate::LogLevel::Info), and reads the log ten times a second.
+    fn progress(draft, watcher: impl FnMut(Progress) + Send + 'a) {
+        draft.watcher = Some(Box::new(watcher));
     }
 }}
