@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use rustix::fs::Access;
 
 use crate::error::Error;
+use crate::preflight::Preflight;
 use crate::reply::{Features, SelfDumped, Version};
 use crate::request::{Check, FeatureCheck, Request, SelfDump, VersionQuery};
 use crate::session;
@@ -24,6 +25,7 @@ pub struct Criu {
     default_config: bool,
     /// Its release, once a request needed to know.
     version: Arc<OnceLock<Version>>,
+    pub(crate) preflight: Preflight,
 }
 
 impl Criu {
@@ -58,6 +60,7 @@ impl Criu {
                     program,
                     default_config: true,
                     version: Arc::default(),
+                    preflight: Preflight::default(),
                 });
             }
             searched.push(program);

@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use crate::cause::Cause;
 use crate::log::LogLine;
 use crate::notify::{HookError, Stage};
+use crate::preflight::Refusal;
 use crate::reply::{Restored, Version};
 use crate::request::Operation;
 use crate::swrk::Ended;
@@ -81,6 +82,15 @@ pub enum Error {
         needs: Version,
         /// The release of this CRIU.
         found: Version,
+    },
+
+    /// CRIU could not do this here, as was found out before anything was started.
+    #[error("{operation}: {refusal}")]
+    Preflight {
+        /// What was to be done.
+        operation: Operation,
+        /// What was found, and what to do about it.
+        refusal: Refusal,
     },
 
     /// The request does not fit into one datagram.

@@ -13,9 +13,10 @@
 //! use criu_rpc::{Criu, Dump, Restore};
 //!
 //! # fn main() -> Result<(), criu_rpc::Error> {
-//! # let child = std::process::Command::new("sleep").arg("9").spawn().unwrap();
+//! # let mut child = std::process::Command::new("sleep").arg("9").spawn().unwrap();
 //! let criu = Criu::find()?; // $CRIU, then PATH
 //! criu.run(Dump::new(&child, "/var/lib/images"))?;
+//! child.wait().expect("it is our child"); // or its pid stays taken
 //! let tree = criu.run(Restore::new("/var/lib/images"))?;
 //! println!("back as process {}", tree.pid());
 //! # Ok(())
@@ -24,10 +25,12 @@
 //!
 //! A request is a value: it is built, then consumed by [`Criu::run`], which starts one
 //! `criu swrk` for it and reaps it, whatever happens. There is no state between requests,
-//! so one that failed leaves no trace in the next.
+//! so one that failed leaves no trace in the next. What CRIU could not carry out here is
+//! refused before that, with what to do about it: see [`Criu::preflight`] and [`Refusal`].
 //!
 //! # What it does not do
-//! - It does not read images; that is for the crate `criu-images`.
+//! - It does not read images, but for the pids that a restore needs; that is for the crate
+//!   `criu-images`.
 //! - It does not talk to a CRIU service socket, which is writable for everyone and has let
 //!   local users become root (criu issue 3025).
 //! - It starts no thread, installs no signal handler and prints nothing.
@@ -45,6 +48,7 @@ mod error;
 mod log;
 mod notify;
 mod pid;
+mod preflight;
 mod progress;
 mod proto;
 mod reply;
@@ -63,6 +67,7 @@ pub use error::{CancelReason, Error, Failure, ProtocolError};
 pub use log::LogLine;
 pub use notify::{Answer, HookError, Notice, Stage};
 pub use pid::{InvalidPid, Pid};
+pub use preflight::Refusal;
 pub use progress::Progress;
 pub use reply::{Dumped, Features, PreDumped, Restored, SelfDumped, Version};
 pub use request::{

@@ -32,8 +32,10 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
+use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::notify::Hook;
+use crate::preflight::Pending;
 use crate::progress::Follower;
 use crate::proto;
 use crate::session::Outcome;
@@ -168,10 +170,16 @@ impl Prepared<'_> {
 }
 
 mod sealed {
-    use super::{Error, Outcome, Prepared, ProtocolError};
+    use super::{Criu, Error, Outcome, Pending, Prepared, ProtocolError};
 
     pub trait Request: Sized {
         type Answer;
+
+        /// Looks it over, as running it would, and sends nothing. A question changes
+        /// nothing, so CRIU may answer it.
+        fn preflight(&self, _criu: &Criu) -> Result<Pending, Error> {
+            Ok(Pending::default())
+        }
 
         /// Checks the options and opens the folders. Nothing is started yet.
         fn prepare<'a>(self) -> Result<Prepared<'a>, Error>

@@ -12,6 +12,7 @@ mod connection;
 mod exchange;
 mod page_server;
 mod self_dump;
+mod settle;
 mod tree;
 mod wait;
 
@@ -19,6 +20,7 @@ pub use chain::PreDumpChain;
 pub use command::Command;
 pub(crate) use exchange::Outcome;
 pub use page_server::RunningPageServer;
+pub(crate) use settle::settle_blocking;
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -26,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use connection::{Connection, PATIENCE};
 use exchange::{Exchange, Next};
+use settle::look_over;
 use wait::{Block, Wait, block_on};
 
 use crate::cause::Cause;
@@ -67,7 +70,16 @@ async fn request_with<R: Request>(
     request: R,
     wait: &impl Wait,
 ) -> Result<R::Reply, Error> {
-    let mut prepared = request.prepare()?;
+    let prepared = request.prepare()?;
+    look_over(criu, &prepared, wait).await?;
+    answer_of::<R>(criu, prepared, wait).await
+}
+
+async fn answer_of<R: Request>(
+    criu: &Criu,
+    mut prepared: Prepared<'_>,
+    wait: &impl Wait,
+) -> Result<R::Reply, Error> {
     let operation = prepared.operation;
     refuse_too_new(criu, &prepared, wait).await?;
     let connection = Connection::start(criu, &mut prepared)?;

@@ -2,7 +2,9 @@
 
 use super::draft::Draft;
 use super::{Dir, Operation, Prepared, Request, Sealed};
+use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
+use crate::preflight::Pending;
 use crate::session::Outcome;
 
 /// Writes what this host's CPU can do into `cpuinfo.img` (`CPUINFO_DUMP`, CRIU 1.4).
@@ -35,6 +37,10 @@ impl Request for CpuInfoDump<'_> {
 impl Sealed for CpuInfoDump<'_> {
     type Answer = ();
 
+    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+        self.0.preflight(criu, Operation::CpuInfoDump)
+    }
+
     fn prepare<'b>(self) -> Result<Prepared<'b>, Error>
     where
         Self: 'b,
@@ -53,6 +59,10 @@ impl Request for CpuInfoCheck<'_> {
 
 impl Sealed for CpuInfoCheck<'_> {
     type Answer = ();
+
+    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+        self.0.preflight(criu, Operation::CpuInfoCheck)
+    }
 
     fn prepare<'b>(self) -> Result<Prepared<'b>, Error>
     where

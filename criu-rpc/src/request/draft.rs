@@ -7,8 +7,10 @@ use std::time::Duration;
 use super::options::{LogLevel, PageServerLink};
 use super::{Dir, Folders, Operation, Prepared};
 use crate::cancel::Cancel;
+use crate::criu::Criu;
 use crate::error::Error;
 use crate::notify::Hook;
+use crate::preflight::{self, Pending, Subject};
 use crate::progress::{Follower, Watcher};
 use crate::proto;
 use crate::swrk;
@@ -109,21 +111,17 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Looks the request over as it is, without sending it.
+    pub(super) fn preflight(&self, criu: &Criu, operation: Operation) -> Result<Pending, Error> {
+        self.check(operation)?;
+        let (images, work) = (self.images.clone(), self.work.clone());
+        let folders = Folders::open(operation, images, work, None)?;
+        let subject = Subject::new(operation, &self.options, &self.raw, folders.images());
+        preflight::check(criu, &subject)
+    }
+
     pub(super) fn prepare(mut self, operation: Operation) -> Result<Prepared<'a>, Error> {
-        self.check_names();
-        if let Some(Refused {
-            option,
-            value,
-            reason,
-        }) = self.refused
-        {
-            return Err(Error::Option {
-                operation,
-                option,
-                value,
-                reason,
-            });
-        }
+        self.check(operation)?;
         if self.watcher.is_some() {
             let level = self
                 .options
@@ -196,29 +194,46 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// CRIU answers these with errno 56, or a silent full dump, and no word.
-    fn check_names(&mut self) {
-        if let Some(name) = self.options.log_file.clone() {
-            if name.contains('/') {
-                self.refuse(
-                    "log_file",
-                    name,
-                    "it is a name in the work folder, not a path; set work_dir for another folder",
-                );
-            } else if matches!(&*name, "" | "." | "..") || name.contains('\0') {
-                self.refuse("log_file", name, "it is not a file name");
-            }
-        }
-        if let Some(parent) = self.options.parent_img.clone()
-            && parent.starts_with('/')
-        {
-            self.refuse(
-                "parent_img",
-                parent,
-                "it is relative to the images folder, such as ../1, so that images can be moved",
-            );
+    /// The first value that CRIU would refuse.
+    fn check(&self, operation: Operation) -> Result<(), Error> {
+        let name = bad_name(&self.options);
+        match self.refused.as_ref().or(name.as_ref()) {
+            Some(refused) => Err(Error::Option {
+                operation,
+                option: refused.option,
+                value: refused.value.clone(),
+                reason: refused.reason,
+            }),
+            None => Ok(()),
         }
     }
+}
+
+/// CRIU answers these with errno 56, or a silent full dump, and no word.
+fn bad_name(options: &proto::CriuOpts) -> Option<Refused> {
+    let log = options.log_file.as_ref().and_then(|name| {
+        let reason = match &**name {
+            "" | "." | ".." => "it is not a file name",
+            name if name.contains('/') => {
+                "it is a name in the work folder, not a path; set work_dir for another folder"
+            }
+            name if name.contains('\0') => "it is not a file name",
+            _ => return None,
+        };
+        Some(("log_file", name, reason))
+    });
+    let parent = options.parent_img.as_ref().map(|path| {
+        let reason =
+            "it is relative to the images folder, such as ../1, so that images can be moved";
+        ("parent_img", path, reason)
+    });
+    let parent = parent.filter(|(_, path, _)| path.starts_with('/'));
+    let (option, value, reason) = log.or(parent)?;
+    Some(Refused {
+        option,
+        value: value.clone(),
+        reason,
+    })
 }
 
 impl fmt::Debug for Draft<'_> {

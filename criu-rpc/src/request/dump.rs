@@ -2,8 +2,10 @@
 
 use super::draft::Draft;
 use super::{Dir, Operation, Prepared, Request, Sealed, SelfDump};
+use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::pid::Pid;
+use crate::preflight::Pending;
 use crate::reply::Dumped;
 use crate::session::Outcome;
 
@@ -46,6 +48,10 @@ impl Request for Dump<'_> {
 
 impl Sealed for Dump<'_> {
     type Answer = Dumped;
+
+    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+        self.0.preflight(criu, Operation::Dump)
+    }
 
     fn prepare<'b>(self) -> Result<Prepared<'b>, Error>
     where

@@ -2,8 +2,10 @@
 
 use super::draft::Draft;
 use super::{Dir, Operation, Prepared, Request, Sealed};
+use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::pid::Pid;
+use crate::preflight::Pending;
 use crate::reply::PreDumped;
 use crate::session::Outcome;
 
@@ -35,6 +37,10 @@ impl Request for PreDump<'_> {
 
 impl Sealed for PreDump<'_> {
     type Answer = PreDumped;
+
+    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+        self.0.preflight(criu, Operation::PreDump)
+    }
 
     fn prepare<'b>(self) -> Result<Prepared<'b>, Error>
     where

@@ -4,7 +4,9 @@ use std::os::fd::BorrowedFd;
 
 use super::draft::Draft;
 use super::{Dir, Operation, Prepared, Request, Sealed};
+use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
+use crate::preflight::Pending;
 use crate::reply::Restored;
 use crate::session::Outcome;
 
@@ -64,6 +66,10 @@ impl Request for Restore<'_> {
 
 impl Sealed for Restore<'_> {
     type Answer = Restored;
+
+    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+        self.0.preflight(criu, Operation::Restore)
+    }
 
     fn prepare<'b>(self) -> Result<Prepared<'b>, Error>
     where

@@ -1,6 +1,7 @@
 //! `PreDumpChain`: rounds of pre-dumps and the dump that ends them, on one CRIU.
 
 use super::connection::Connection;
+use super::settle::look_over;
 use super::wait::{Block, Wait, block_on};
 use super::{Outcome, Session, refuse_too_new};
 use crate::criu::Criu;
@@ -81,6 +82,7 @@ impl PreDumpChain {
         let mut prepared = round.prepare()?;
         // The request that keeps CRIU waiting for the next one.
         prepared.message.set_type(proto::CriuReqType::PreDump);
+        look_over(&self.criu, &prepared, wait).await?;
         let criu = self.criu.clone();
         refuse_too_new(&criu, &prepared, wait).await?;
         let (connection, _) = self.session(prepared)?.keep(wait).await?;
@@ -96,6 +98,7 @@ impl PreDumpChain {
         if let Some(options) = &mut prepared.message.opts {
             options.track_mem.get_or_insert(true);
         }
+        look_over(&self.criu, &prepared, wait).await?;
         let operation = prepared.operation;
         refuse_too_new(&self.criu, &prepared, wait).await?;
         let outcome: Outcome = self.session(prepared)?.finish(wait).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::{PidfdFlags, Signal};
 
 use super::connection::{Connection, PATIENCE};
+use super::settle::look_over;
 use super::wait::{Block, Wait, block_on};
 use super::{END, Session, refuse_too_new};
 use crate::criu::Criu;
@@ -84,6 +85,7 @@ impl RunningPageServer {
 
     async fn start(criu: &Criu, server: PageServer<'_>, wait: &impl Wait) -> Result<Self, Error> {
         let mut prepared = server.prepare()?;
+        look_over(criu, &prepared, wait).await?;
         let missing = |field| Error::Protocol {
             operation: Operation::PageServer,
             source: ProtocolError::Missing { field },

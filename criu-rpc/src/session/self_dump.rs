@@ -1,6 +1,7 @@
 //! A dump of this process, and how it tells before from after.
 
 use super::connection::Connection;
+use super::settle::look_over;
 use super::wait::Wait;
 use super::{END, Session, refuse_too_new};
 use crate::criu::Criu;
@@ -16,6 +17,7 @@ pub(super) async fn run(
     wait: &impl Wait,
 ) -> Result<SelfDumped, Error> {
     let prepared = dump.prepare()?;
+    look_over(criu, &prepared, wait).await?;
     refuse_too_new(criu, &prepared, wait).await?;
     let connection = Connection::start_apart(criu, &prepared)?;
     let (mut connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;

@@ -1,0 +1,265 @@
+//! What keeps a process from being dumped.
+
+use std::fs;
+
+use rustix::io::Errno;
+
+use super::privileges::{CAP_SYS_PTRACE, CAP_SYS_RESOURCE, Privileges};
+use super::process::{self, Status};
+use super::refusal::Refusal;
+use crate::pid::Pid;
+use crate::request::Operation;
+
+/// Looks at the root of the tree, and at the tree below it where that matters.
+pub(super) fn look(
+    operation: Operation,
+    root: Pid,
+    caller: &Status,
+    privileges: &Privileges,
+) -> Result<(), Refusal> {
+    if rustix::process::test_kill_process(root.as_rustix()) == Err(Errno::SRCH) {
+        return Err(Refusal::NoSuchProcess { pid: root });
+    }
+    // For a dump of this process, CRIU is started outside the tree.
+    if operation != Operation::SelfDump && process::is_within(caller, root) {
+        return Err(Refusal::DumpsItself { root });
+    }
+    // One that has ended since then is CRIU's to report.
+    if let Some(status) = Status::of(root) {
+        alone(&status)?;
+    }
+    yama(Some(root), privileges)?;
+    same_user(operation, root, caller, privileges)
+}
+
+/// Whether it is a process that can be taken hold of.
+fn alone(status: &Status) -> Result<(), Refusal> {
+    let pid = status.pid;
+    if status.process != pid {
+        return Err(Refusal::Thread {
+            thread: pid,
+            process: status.process,
+        });
+    }
+    if status.is_zombie() {
+        return Err(match status.threads {
+            ..=1 => Refusal::Zombie { pid },
+            _ => Refusal::NoMainThread { pid },
+        });
+    }
+    match status.tracer {
+        Some(tracer) => Err(Refusal::Traced { pid, tracer }),
+        None => Ok(()),
+    }
+}
+
+/// Whether Yama lets CRIU take hold of a process or, without one, of those it restores.
+pub(super) fn yama(root: Option<Pid>, privileges: &Privileges) -> Result<(), Refusal> {
+    let setting = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
+    let Some(scope) = setting.ok().and_then(|scope| scope.trim().parse().ok()) else {
+        return Ok(());
+    };
+    let is_ours = || root.is_some_and(|root| process::shares_user_namespace(root) == Some(true));
+    if yama_forbids(scope, privileges, is_ours) {
+        return Err(Refusal::Yama { scope });
+    }
+    Ok(())
+}
+
+/// 1 allows what cannot be seen from outside: whoever a process has named itself.
+fn yama_forbids(scope: u32, privileges: &Privileges, is_ours: impl FnOnce() -> bool) -> bool {
+    match scope {
+        3 => true,
+        // In another user namespace we may have rights that we have not here.
+        2 => !privileges.may_have(CAP_SYS_PTRACE) && is_ours(),
+        _ => false,
+    }
+}
+
+/// Whether CRIU may take hold of each process of the tree, and read its limits.
+fn same_user(
+    operation: Operation,
+    root: Pid,
+    caller: &Status,
+    privileges: &Privileges,
+) -> Result<(), Refusal> {
+    let Some(capability) = lacking(operation, privileges) else {
+        return Ok(());
+    };
+    let mut statuses = process::tree(root).filter_map(Status::of);
+    let other = statuses.find(|status| {
+        !belongs_to(status, caller)
+            && !status.is_zombie()
+            // In another user namespace we may have rights that we have not here.
+            && process::shares_user_namespace(status.pid) == Some(true)
+    });
+    match other {
+        Some(other) => Err(Refusal::OtherUser {
+            pid: other.pid,
+            uid: other.uid.real,
+            gid: other.gid.real,
+            capability,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// What CRIU would need for a process of another user and certainly has not.
+fn lacking(operation: Operation, privileges: &Privileges) -> Option<&'static str> {
+    if !privileges.keeps_user() {
+        None
+    } else if !privileges.may_have(CAP_SYS_PTRACE) {
+        Some("CAP_SYS_PTRACE")
+    // A pre-dump leaves the limits alone (dump_task_rlimits in cr-dump.c).
+    } else if operation != Operation::PreDump && !privileges.may_have(CAP_SYS_RESOURCE) {
+        Some("CAP_SYS_RESOURCE")
+    } else {
+        None
+    }
+}
+
+/// The rule of `ptrace(2)` and of `prlimit(2)` for who needs no capability: all ids of the
+/// process are the real ones of the caller.
+fn belongs_to(status: &Status, caller: &Status) -> bool {
+    status.uid.are_all(caller.uid.real) && status.gid.are_all(caller.gid.real)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::{Child, Command, Stdio};
+
+    use rustix::process::{WaitId, WaitIdOptions, getpid};
+
+    use super::{alone, look, yama_forbids};
+    use crate::pid::Pid;
+    use crate::preflight::privileges::Privileges;
+    use crate::preflight::process::Status;
+    use crate::preflight::refusal::Refusal;
+    use crate::request::Operation;
+
+    const NO_PTRACE: &str = "CapBnd:\t000001fffef7ffff";
+
+    fn pid(raw: i32) -> Pid {
+        Pid::from_raw(raw).unwrap()
+    }
+
+    fn sleep() -> Child {
+        Command::new("sleep")
+            .arg("60")
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    fn end(mut child: Child) {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Looks at a process with the eyes of the recorded caller, or of another.
+    fn looked(operation: Operation, root: Pid, caller: &Status) -> Result<(), Refusal> {
+        let privileges = Privileges::of(caller, Path::new("/nonexistent"));
+        look(operation, root, caller, &privileges)
+    }
+
+    #[test]
+    fn what_a_recorded_status_tells_of_the_root() {
+        let at = |lines: &[&str]| alone(&Status::recorded_but(lines));
+        let root = pid(18840);
+        assert_eq!(at(&[]), Ok(()));
+        assert_eq!(at(&["State:\tT (stopped)"]), Ok(()));
+        let zombie = "State:\tZ (zombie)";
+        assert_eq!(at(&[zombie]), Err(Refusal::Zombie { pid: root }));
+        let others = at(&[zombie, "Threads:\t3"]);
+        assert_eq!(others, Err(Refusal::NoMainThread { pid: root }));
+        let traced = Refusal::Traced {
+            pid: root,
+            tracer: pid(77),
+        };
+        assert_eq!(at(&["TracerPid:\t77"]), Err(traced));
+        let thread = Refusal::Thread {
+            thread: pid(18841),
+            process: root,
+        };
+        assert_eq!(at(&["Pid:\t18841"]), Err(thread));
+    }
+
+    #[test]
+    fn yama_forbids_at_2_without_the_capability_and_at_3_always() {
+        let with = |lines: &[&str]| Privileges::of(&Status::recorded_but(lines), Path::new("/"));
+        let (able, unable) = (with(&[]), with(&[NO_PTRACE]));
+        for scope in [0, 1, 2] {
+            assert!(!yama_forbids(scope, &able, || true));
+        }
+        assert!(!yama_forbids(1, &unable, || true));
+        assert!(!yama_forbids(2, &unable, || false));
+        assert!(yama_forbids(2, &unable, || true));
+        assert!(yama_forbids(3, &able, || false));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_or_a_zombie_cannot_be_dumped() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let root = Pid::from(&child);
+        let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::Pid(root.as_rustix()), exited).unwrap();
+        let caller = Status::recorded();
+        let zombie = Refusal::Zombie { pid: root };
+        assert_eq!(looked(Operation::Dump, root, &caller), Err(zombie));
+        child.wait().unwrap();
+        let gone = Refusal::NoSuchProcess { pid: root };
+        assert_eq!(looked(Operation::PreDump, root, &caller), Err(gone));
+    }
+
+    #[test]
+    fn this_process_cannot_dump_itself_by_its_pid() {
+        let caller = Status::of_caller().unwrap();
+        let root = Pid::from(getpid());
+        let itself = Refusal::DumpsItself { root };
+        assert_eq!(looked(Operation::Dump, root, &caller), Err(itself));
+        let thread = Pid::from_raw(nix::unistd::gettid().as_raw()).unwrap();
+        let part = Refusal::Thread {
+            thread,
+            process: root,
+        };
+        assert_eq!(looked(Operation::Dump, thread, &caller), Err(part));
+    }
+
+    /// The child is another's for a caller that is one user up, whoever runs this.
+    #[test]
+    fn a_process_of_another_user_needs_capabilities() {
+        let child = sleep();
+        let root = Pid::from(&child);
+        let own = Status::of(root).unwrap();
+        let (uid, gid) = (own.uid.real, own.gid.real);
+        let line = |name, id| format!("{name}:\t{id}\t0\t0\t0");
+        let (same_uid, same_gid) = (line("Uid", uid), line("Gid", gid));
+        let (other_uid, other_gid) = (line("Uid", uid + 1), line("Gid", gid + 1));
+        let refusal = |capability| {
+            Err(Refusal::OtherUser {
+                pid: root,
+                uid,
+                gid,
+                capability,
+            })
+        };
+        let look =
+            |operation, lines: &[&str]| looked(operation, root, &Status::recorded_but(lines));
+
+        for other in [[&*other_uid, &same_gid], [&same_uid, &other_gid]] {
+            let found = look(Operation::Dump, &other);
+            assert_eq!(found, refusal("CAP_SYS_RESOURCE"));
+            assert_eq!(look(Operation::PreDump, &other), Ok(()));
+            let found = look(Operation::PreDump, &[other[0], other[1], NO_PTRACE]);
+            assert_eq!(found, refusal("CAP_SYS_PTRACE"));
+            let all = "CapBnd:\t000001ffffffffff";
+            assert_eq!(look(Operation::Dump, &[other[0], other[1], all]), Ok(()));
+        }
+        assert_eq!(look(Operation::Dump, &[&same_uid, &same_gid]), Ok(()));
+        // Not root, and a program that may change who it is: nothing is certain.
+        let unknown = "Uid:\t65534\t65534\t65534\t65534";
+        assert_eq!(look(Operation::Dump, &[unknown]), Ok(()));
+        end(child);
+    }
+}
