@@ -9,9 +9,9 @@ use rustix::io::Errno;
 use crate::cause::Cause;
 use crate::log::LogLine;
 use crate::notify::{HookError, Stage};
+use crate::operation::Operation;
 use crate::preflight::Refusal;
 use crate::reply::{Restored, Version};
-use crate::request::Operation;
 use crate::swrk::Ended;
 
 /// Why a request did not succeed.

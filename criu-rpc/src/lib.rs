@@ -45,8 +45,11 @@ mod cancel;
 mod cause;
 mod criu;
 mod error;
+mod external;
+mod family;
 mod log;
 mod notify;
+mod operation;
 mod pid;
 mod preflight;
 mod progress;
@@ -64,17 +67,18 @@ pub use cancel::Cancel;
 pub use cause::Cause;
 pub use criu::Criu;
 pub use error::{CancelReason, Error, Failure, ProtocolError};
+pub use external::{DumpExternal, RestoreExternal};
 pub use log::LogLine;
 pub use notify::{Answer, HookError, Notice, Stage};
+pub use operation::Operation;
 pub use pid::{InvalidPid, Pid};
 pub use preflight::Refusal;
 pub use progress::Progress;
-pub use reply::{Dumped, Features, PreDumped, Restored, SelfDumped, Version};
+pub use reply::{Command, Dumped, Features, PreDumped, Restored, SelfDumped, Version};
 pub use request::{
-    Check, CpuCapability, CpuInfoCheck, CpuInfoDump, Dir, Dump, DumpExternal, FeatureCheck,
-    ImageIo, InheritKey, JoinNamespace, LogLevel, ManageCgroups, NetworkLock, Operation,
-    PageServer, PageServerLink, PidfdStore, PreDump, PreDumpMode, RawOption, Request, Restore,
-    RestoreExternal, SelfDump, Tls, VersionQuery,
+    Check, CpuCapability, CpuInfoCheck, CpuInfoDump, Dir, Dump, FeatureCheck, ImageIo, InheritKey,
+    JoinNamespace, LogLevel, ManageCgroups, NetworkLock, PageServer, PageServerLink, PidfdStore,
+    PreDump, PreDumpMode, RawOption, Request, Restore, SelfDump, Tls, VersionQuery,
 };
-pub use session::{Command, PreDumpChain, RunningPageServer};
+pub use session::{PreDumpChain, RunningPageServer};
 pub use swrk::Ended;

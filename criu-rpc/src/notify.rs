@@ -3,9 +3,9 @@
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::external::DumpExternal;
 use crate::pid::Pid;
 use crate::proto;
-use crate::request::DumpExternal;
 
 /// Where CRIU is in a dump or a restore (`criu_notify.script`).
 ///

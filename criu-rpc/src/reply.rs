@@ -8,8 +8,7 @@ use rustix::process::{WaitId, WaitIdOptions};
 
 use crate::pid::Pid;
 use crate::proto;
-use crate::session::Command;
-use crate::swrk::Ended;
+use crate::swrk::{Ended, Swrk};
 
 /// A release of CRIU. Ordered as releases are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +101,55 @@ pub struct Restored {
     pidfd: OwnedFd,
     is_child: bool,
     command: Option<Command>,
+}
+
+/// What CRIU became after a restore ([`Restore::exec_command`](crate::Restore::exec_command)):
+/// a child of this process, and the parent of the tree unless that is a child of ours.
+/// Dropping it kills it.
+#[derive(Debug)]
+pub struct Command(Swrk);
+
+impl Command {
+    pub(crate) fn new(swrk: Swrk) -> Self {
+        Self(swrk)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.0.pid()
+    }
+
+    /// A handle on it, readable when it ends.
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.0.pidfd()
+    }
+
+    /// Waits until it ends.
+    pub fn wait(mut self) -> Ended {
+        self.0.reap()
+    }
+}
+
+impl Drop for Command {
+    fn drop(&mut self) {
+        self.0.kill();
+    }
+}
+
+/// A request that succeeded: what its reply is made of.
+#[derive(Debug)]
+pub struct Outcome {
+    pub(crate) response: proto::CriuResp,
+    pub(crate) restored: Option<Restored>,
+    /// Whether the image that CRIU writes last is there.
+    pub(crate) has_inventory: bool,
+}
+
+impl Outcome {
+    pub(crate) fn with_command(self, command: Command) -> Self {
+        let restored = self.restored.map(|restored| restored.with_command(command));
+        Self { restored, ..self }
+    }
 }
 
 impl Restored {

@@ -16,8 +16,8 @@ pub use cpu_info::{CpuInfoCheck, CpuInfoDump};
 pub use dir::Dir;
 pub use dump::Dump;
 pub use options::{
-    CpuCapability, DumpExternal, ImageIo, InheritKey, JoinNamespace, LogLevel, ManageCgroups,
-    NetworkLock, PageServerLink, PidfdStore, PreDumpMode, RawOption, RestoreExternal, Tls,
+    CpuCapability, ImageIo, InheritKey, JoinNamespace, LogLevel, ManageCgroups, NetworkLock,
+    PageServerLink, PidfdStore, PreDumpMode, RawOption, Tls,
 };
 pub use page_server::PageServer;
 pub use pre_dump::PreDump;
@@ -35,10 +35,11 @@ use std::time::Duration;
 use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::notify::Hook;
+use crate::operation::Operation;
 use crate::preflight::Pending;
 use crate::progress::Follower;
 use crate::proto;
-use crate::session::Outcome;
+use crate::reply::Outcome;
 
 /// Something CRIU can be asked: a value that [`Criu::run`](crate::Criu::run) consumes.
 ///
@@ -46,79 +47,6 @@ use crate::session::Outcome;
 pub trait Request: sealed::Request<Answer = Self::Reply> {
     /// What CRIU answers.
     type Reply;
-}
-
-/// What a request does. Errors name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Operation {
-    /// [`VersionQuery`].
-    Version,
-    /// [`FeatureCheck`].
-    FeatureCheck,
-    /// [`Check`].
-    Check,
-    /// [`CpuInfoDump`].
-    CpuInfoDump,
-    /// [`CpuInfoCheck`].
-    CpuInfoCheck,
-    /// [`Dump`].
-    Dump,
-    /// [`SelfDump`].
-    SelfDump,
-    /// [`PreDump`].
-    PreDump,
-    /// [`PageServer`].
-    PageServer,
-    /// [`RunningPageServer::wait`](crate::RunningPageServer::wait).
-    WaitPid,
-    /// [`Restore`].
-    Restore,
-}
-
-impl Operation {
-    pub(crate) fn request_type(self) -> proto::CriuReqType {
-        match self {
-            Self::Version => proto::CriuReqType::Version,
-            Self::FeatureCheck => proto::CriuReqType::FeatureCheck,
-            Self::Check => proto::CriuReqType::Check,
-            Self::CpuInfoDump => proto::CriuReqType::CpuinfoDump,
-            Self::CpuInfoCheck => proto::CriuReqType::CpuinfoCheck,
-            Self::Dump | Self::SelfDump => proto::CriuReqType::Dump,
-            Self::PreDump => proto::CriuReqType::SinglePreDump,
-            Self::PageServer => proto::CriuReqType::PageServerChld,
-            Self::WaitPid => proto::CriuReqType::WaitPid,
-            Self::Restore => proto::CriuReqType::Restore,
-        }
-    }
-
-    /// Whether CRIU has stages to tell of.
-    fn is_notified(self) -> bool {
-        matches!(self, Self::Dump | Self::PreDump | Self::Restore)
-    }
-
-    /// The log's name unless another is set.
-    fn log_name(self) -> String {
-        format!("{}.log", self.to_string().replace(' ', "-"))
-    }
-}
-
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Version => "version",
-            Self::FeatureCheck => "feature check",
-            Self::Check => "check",
-            Self::CpuInfoDump => "cpuinfo dump",
-            Self::CpuInfoCheck => "cpuinfo check",
-            Self::Dump => "dump",
-            Self::SelfDump => "self-dump",
-            Self::PreDump => "pre-dump",
-            Self::PageServer => "page server",
-            Self::WaitPid => "wait for the page server",
-            Self::Restore => "restore",
-        })
-    }
 }
 
 /// A request made ready: the message, and all that has to live until the answer.

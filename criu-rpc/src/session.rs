@@ -7,7 +7,6 @@
 #[cfg(feature = "tokio")]
 mod asynchronous;
 mod chain;
-mod command;
 mod connection;
 mod exchange;
 mod page_server;
@@ -17,8 +16,6 @@ mod tree;
 mod wait;
 
 pub use chain::PreDumpChain;
-pub use command::Command;
-pub(crate) use exchange::Outcome;
 pub use page_server::RunningPageServer;
 pub(crate) use settle::settle_blocking;
 
@@ -26,7 +23,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use connection::{Connection, PATIENCE};
+use connection::Connection;
 use exchange::{Exchange, Next};
 use settle::look_over;
 use wait::{Block, Wait, block_on};
@@ -35,12 +32,13 @@ use crate::cause::Cause;
 use crate::criu::Criu;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
+use crate::operation::Operation;
 use crate::progress::Follower;
-use crate::reply::{SelfDumped, Version};
-use crate::request::{Folders, Operation, Prepared, Request, Sealed, SelfDump, VersionQuery};
+use crate::reply::{Command, Outcome, SelfDumped, Version};
+use crate::request::{Folders, Prepared, Request, Sealed, SelfDump, VersionQuery};
 use crate::since;
 use crate::socket::{Datagram, ReceiveError};
-use crate::swrk::Ended;
+use crate::swrk::{Ended, PATIENCE};
 use crate::wire;
 
 /// How long CRIU gets to end by itself once it has answered.
@@ -183,7 +181,10 @@ impl<'a> Session<'a> {
             // CRIU has become the command, which goes on with the tree.
             Answer::Success if self.exchange.has_command() => {
                 let outcome = self.hand_over()?;
-                Ok(outcome.with_command(Command::new(self.connection)))
+                Ok(match self.connection.into_child() {
+                    Some(swrk) => outcome.with_command(Command::new(swrk)),
+                    None => outcome,
+                })
             }
             Answer::Success => {
                 self.connection.end(END, wait).await;
@@ -297,7 +298,7 @@ impl<'a> Session<'a> {
                 operation,
                 stage,
                 source,
-                restored: outcome.into_restored().map(Box::new),
+                restored: outcome.restored.map(Box::new),
             }),
             None => Ok(outcome),
         }

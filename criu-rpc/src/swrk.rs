@@ -7,10 +7,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, OFlags};
 use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
 
+use crate::family;
 use crate::pid::Pid;
 use crate::spawn::{Group, Spawn};
 
@@ -23,8 +26,14 @@ pub(crate) const fn first_inherited(has_terminal: bool) -> RawFd {
     if has_terminal { 4 } else { 3 }
 }
 
-/// A running `criu swrk`. Dropping it kills and reaps it; whoever can ask it to stop does
-/// so first.
+/// How long a CRIU that nobody listens to any more gets to notice.
+///
+/// It looks at its socket only at its next stage; then it undoes what it did. One that is
+/// killed instead undoes nothing.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running `criu swrk`. When it is dropped, its socket being closed by then, it gets some
+/// time to end by itself; then it is killed. It is reaped in any case.
 #[derive(Debug)]
 pub(crate) struct Swrk {
     pid: Pid,
@@ -168,11 +177,10 @@ impl Swrk {
         *self.ended.get_or_insert_with(|| reap(self.pidfd.as_fd()))
     }
 
-    /// Kills CRIU, whatever it is doing, and reaps it.
+    /// Kills CRIU and all it started, whatever it is doing, and reaps it.
     pub(crate) fn kill(&mut self) -> Ended {
         *self.ended.get_or_insert_with(|| {
-            // It may have ended by itself; then there is nobody to kill.
-            let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+            family::kill(self.pid);
             reap(self.pidfd.as_fd())
         })
     }
@@ -191,7 +199,17 @@ impl Swrk {
 
 impl Drop for Swrk {
     fn drop(&mut self) {
-        self.kill();
+        if self.ended.is_none() {
+            let patience = Timespec::try_from(PATIENCE).ok();
+            let mut end = [PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN)];
+            let ended =
+                rustix::io::retry_on_intr(|| rustix::event::poll(&mut end, patience.as_ref()));
+            if matches!(ended, Ok(1)) {
+                self.reap();
+            } else {
+                self.kill();
+            }
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use prost::encoding::{DecodeContext, WireType, decode_key, encode_key, encode_va
 use prost::{DecodeError, Message};
 
 use crate::error::ProtocolError;
+use crate::external::DumpExternal;
 use crate::proto;
-use crate::request::DumpExternal;
 
 /// The largest answer that is read, in bytes.
 ///

@@ -3,9 +3,9 @@
 use super::pids;
 use super::refusal::Refusal;
 use crate::error::Error;
+use crate::operation::Operation;
 use crate::pid::Pid;
 use crate::reply::Features;
-use crate::request::Operation;
 
 /// What takes time to know: whether a zombie is reaped, what CRIU and the kernel can do.
 #[derive(Debug, Default)]
@@ -82,9 +82,9 @@ impl Pending {
 mod tests {
     use super::{Needs, Pending};
     use crate::error::Error;
+    use crate::operation::Operation;
     use crate::preflight::refusal::Refusal;
     use crate::reply::Features;
-    use crate::request::Operation;
 
     const ALL: Features = Features {
         mem_track: true,

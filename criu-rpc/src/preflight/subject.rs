@@ -13,9 +13,9 @@ use super::process::Status;
 use super::refusal::Refusal;
 use super::{pids, target};
 use crate::criu::Criu;
+use crate::operation::Operation;
 use crate::pid::Pid;
 use crate::proto;
-use crate::request::Operation;
 
 /// A request, as far as it is looked over.
 #[derive(Debug)]
@@ -176,11 +176,11 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     use super::Subject;
+    use crate::operation::Operation;
     use crate::preflight::config::ConfigFiles;
     use crate::preflight::pending::Needs;
     use crate::preflight::refusal::Refusal;
     use crate::proto;
-    use crate::request::Operation;
 
     fn no_config() -> ConfigFiles {
         ConfigFiles::of(&proto::CriuOpts::default(), false)

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use super::privileges::{CAP_SYS_PTRACE, CAP_SYS_RESOURCE, Privileges};
 use super::process::{self, Status};
 use super::refusal::Refusal;
+use crate::operation::Operation;
 use crate::pid::Pid;
-use crate::request::Operation;
 
 /// Looks at the root of the tree, and at the tree below it where that matters.
 pub(super) fn look(
@@ -132,11 +132,11 @@ mod tests {
     use rustix::process::{WaitId, WaitIdOptions, getpid};
 
     use super::{alone, look, yama_forbids};
+    use crate::operation::Operation;
     use crate::pid::Pid;
     use crate::preflight::privileges::Privileges;
     use crate::preflight::process::Status;
     use crate::preflight::refusal::Refusal;
-    use crate::request::Operation;
 
     const NO_PTRACE: &str = "CapBnd:\t000001fffef7ffff";
 

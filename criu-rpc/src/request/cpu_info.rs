@@ -1,11 +1,12 @@
 //! What CPU a set of images needs.
 
 use super::draft::Draft;
-use super::{Dir, Operation, Prepared, Request, Sealed};
+use super::{Dir, Prepared, Request, Sealed};
 use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
+use crate::operation::Operation;
 use crate::preflight::Pending;
-use crate::session::Outcome;
+use crate::reply::Outcome;
 
 /// Writes what this host's CPU can do into `cpuinfo.img` (`CPUINFO_DUMP`, CRIU 1.4).
 #[derive(Debug)]

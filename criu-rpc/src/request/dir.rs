@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 
-use super::Operation;
 use crate::error::Error;
 use crate::log::LogFile;
+use crate::operation::Operation;
 use crate::progress::Follower;
 
 /// A folder: a path, or an open descriptor (`O_PATH` will do) that is borrowed until CRIU

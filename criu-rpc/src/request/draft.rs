@@ -5,11 +5,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::options::{LogLevel, PageServerLink};
-use super::{Dir, Folders, Operation, Prepared};
+use super::{Dir, Folders, Prepared};
 use crate::cancel::Cancel;
 use crate::criu::Criu;
 use crate::error::Error;
 use crate::notify::Hook;
+use crate::operation::Operation;
 use crate::preflight::{self, Pending, Subject};
 use crate::progress::{Follower, Watcher};
 use crate::proto;

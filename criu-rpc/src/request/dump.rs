@@ -1,13 +1,13 @@
 //! `Dump`: a tree becomes images.
 
 use super::draft::Draft;
-use super::{Dir, Operation, Prepared, Request, Sealed, SelfDump};
+use super::{Dir, Prepared, Request, Sealed, SelfDump};
 use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
+use crate::operation::Operation;
 use crate::pid::Pid;
 use crate::preflight::Pending;
-use crate::reply::Dumped;
-use crate::session::Outcome;
+use crate::reply::{Dumped, Outcome};
 
 /// Writes a process and all its descendants into images (`DUMP`).
 ///
@@ -62,7 +62,7 @@ impl Sealed for Dump<'_> {
 
     fn answer(outcome: Outcome) -> Result<Dumped, ProtocolError> {
         // Success was once reported without a dump (CRIU issue 2846).
-        if outcome.has_inventory() {
+        if outcome.has_inventory {
             Ok(Dumped {})
         } else {
             Err(ProtocolError::NoInventory)

@@ -19,7 +19,6 @@ mod security;
 mod tls;
 
 pub use cgroups::ManageCgroups;
-pub use external::{DumpExternal, RestoreExternal};
 pub use files::InheritKey;
 pub use images::ImageIo;
 pub use log::LogLevel;

@@ -1,8 +1,9 @@
 //! `PageServer`: a CRIU that takes the pages of a dump elsewhere.
 
 use super::draft::Draft;
-use super::{Dir, Operation, Prepared};
+use super::{Dir, Prepared};
 use crate::error::Error;
+use crate::operation::Operation;
 
 /// Starts a CRIU that listens for the pages of one dump and writes them into a folder
 /// (`PAGE_SERVER_CHLD`, CRIU 3.7); see [`Criu::page_server`](crate::Criu::page_server).

@@ -1,13 +1,13 @@
 //! `PreDump`: the memory of a running tree, before the dump that takes the rest.
 
 use super::draft::Draft;
-use super::{Dir, Operation, Prepared, Request, Sealed};
+use super::{Dir, Prepared, Request, Sealed};
 use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
+use crate::operation::Operation;
 use crate::pid::Pid;
 use crate::preflight::Pending;
-use crate::reply::PreDumped;
-use crate::session::Outcome;
+use crate::reply::{Outcome, PreDumped};
 
 /// Writes the memory of a tree that goes on running, and watches what it changes from then
 /// on, so that a later [`Dump`](super::Dump) with this one as its

@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use super::draft::Draft;
-use super::{Operation, Prepared, Request, Sealed};
+use super::{Prepared, Request, Sealed};
 use crate::error::{Error, ProtocolError};
+use crate::operation::Operation;
 use crate::proto;
-use crate::reply::{Features, Version};
-use crate::session::Outcome;
+use crate::reply::{Features, Outcome, Version};
 
 /// Asks for CRIU's release (`VERSION`, CRIU 3.0).
 #[derive(Debug, Clone, Copy, Default)]

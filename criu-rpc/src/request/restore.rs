@@ -3,12 +3,12 @@
 use std::os::fd::BorrowedFd;
 
 use super::draft::Draft;
-use super::{Dir, Operation, Prepared, Request, Sealed};
+use super::{Dir, Prepared, Request, Sealed};
 use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
+use crate::operation::Operation;
 use crate::preflight::Pending;
-use crate::reply::Restored;
-use crate::session::Outcome;
+use crate::reply::{Outcome, Restored};
 
 /// Makes a tree out of images (`RESTORE`), with the pids it had.
 ///
@@ -79,7 +79,7 @@ impl Sealed for Restore<'_> {
     }
 
     fn answer(outcome: Outcome) -> Result<Restored, ProtocolError> {
-        outcome.into_restored().ok_or(ProtocolError::Missing {
+        outcome.restored.ok_or(ProtocolError::Missing {
             field: "restore.pid",
         })
     }

@@ -1,8 +1,9 @@
 //! `SelfDump`: this process becomes images.
 
 use super::draft::Draft;
-use super::{Dir, Operation, Prepared};
+use super::{Dir, Prepared};
 use crate::error::Error;
+use crate::operation::Operation;
 
 /// Writes this process and all its descendants into images (`DUMP` without a pid).
 ///

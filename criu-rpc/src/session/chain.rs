@@ -3,7 +3,7 @@
 use super::connection::Connection;
 use super::settle::look_over;
 use super::wait::{Block, Wait, block_on};
-use super::{Outcome, Session, refuse_too_new};
+use super::{Session, refuse_too_new};
 use crate::criu::Criu;
 use crate::error::Error;
 use crate::proto;
@@ -101,7 +101,7 @@ impl PreDumpChain {
         look_over(&self.criu, &prepared, wait).await?;
         let operation = prepared.operation;
         refuse_too_new(&self.criu, &prepared, wait).await?;
-        let outcome: Outcome = self.session(prepared)?.finish(wait).await?;
+        let outcome = self.session(prepared)?.finish(wait).await?;
         Dump::answer(outcome).map_err(|source| Error::Protocol { operation, source })
     }
 

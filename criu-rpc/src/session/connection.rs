@@ -6,30 +6,21 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::tree::Tree;
-use super::wait::{Block, Wait, block_on};
+use super::wait::Wait;
 use crate::apart::Apart;
 use crate::criu::Criu;
 use crate::error::Error;
+use crate::operation::Operation;
 use crate::pid::Pid;
-use crate::request::{Folders, Operation, Prepared};
+use crate::request::{Folders, Prepared};
 use crate::socket::{Datagram, ReceiveError, Socket};
 use crate::swrk::{Ended, Start, Swrk};
 
-/// How long a CRIU that nobody listens to any more gets to notice.
-///
-/// It looks at its socket only at its next stage; then it undoes what it did. One that is
-/// killed instead undoes nothing.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A running CRIU and our end of its socket. Dropping it asks CRIU to stop, then sees that
-/// it has.
+/// A running CRIU and our end of its socket. When it is dropped, the socket is closed first,
+/// which asks CRIU to stop; then CRIU ends.
 pub(super) struct Connection {
-    peer: Peer,
-    /// Taken away to tell CRIU that nobody listens any more.
     socket: Option<Socket>,
-    /// Whether CRIU, if it has to be killed, leaves tasks that it was restoring.
-    restores: bool,
+    peer: Peer,
 }
 
 /// The CRIU at the other end.
@@ -53,7 +44,6 @@ impl Connection {
         Ok(Self {
             peer: Peer::Apart(apart),
             socket: Some(socket),
-            restores: false,
         })
     }
 
@@ -75,7 +65,6 @@ impl Connection {
         Ok(Self {
             peer: Peer::Child(swrk),
             socket: Some(socket),
-            restores: operation == Operation::Restore,
         })
     }
 
@@ -141,11 +130,7 @@ impl Connection {
                 if let Ok([true]) = wait.readable([Some(swrk.pidfd())], until).await {
                     return swrk.reap();
                 }
-                // Found through CRIU, so before it is killed; cleared away after.
-                let tree = self.restores.then(|| Tree::below(swrk.pid()));
-                let ended = swrk.kill();
-                drop(tree);
-                ended
+                swrk.kill()
             }
             Peer::Apart(apart) => {
                 let Some(pidfd) = apart.pidfd() else {
@@ -159,26 +144,11 @@ impl Connection {
         }
     }
 
-    /// Waits for a CRIU that ends when it wants to.
-    pub(super) fn reap(mut self) -> Ended {
-        self.socket = None;
-        match &mut self.peer {
-            Peer::Child(swrk) => swrk.reap(),
-            Peer::Apart(_) => Ended::Unknown,
-        }
-    }
-
-    /// Closes the socket, and no more.
-    pub(super) fn hang_up(&mut self) {
-        self.socket = None;
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if self.socket.is_some() {
-            // A hook panicked, a future was dropped, or the conversation broke off.
-            block_on(self.end(PATIENCE, &Block));
+    /// The CRIU alone, its socket closed.
+    pub(super) fn into_child(self) -> Option<Swrk> {
+        match self.peer {
+            Peer::Child(swrk) => Some(swrk),
+            Peer::Apart(_) => None,
         }
     }
 }

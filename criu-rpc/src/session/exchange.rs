@@ -6,14 +6,13 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::AtFlags;
 
-use super::command::Command;
 use super::tree::Tree;
 use crate::error::ProtocolError;
 use crate::notify::{Answer, Hook, HookError, Notice, Stage};
+use crate::operation::Operation;
 use crate::pid::Pid;
 use crate::proto;
-use crate::reply::Restored;
-use crate::request::Operation;
+use crate::reply::Outcome;
 use crate::wire;
 
 /// The state of one request.
@@ -38,14 +37,6 @@ pub(super) enum Next {
     Send(Vec<u8>),
     /// CRIU has answered: with success or not.
     Done(bool),
-}
-
-/// A request that succeeded.
-#[derive(Debug)]
-pub struct Outcome {
-    pub(crate) response: proto::CriuResp,
-    restored: Option<Restored>,
-    has_inventory: bool,
 }
 
 impl<'a> Exchange<'a> {
@@ -196,21 +187,5 @@ impl<'a> Exchange<'a> {
             restored: tree.and_then(Tree::into_restored),
             has_inventory,
         })
-    }
-}
-
-impl Outcome {
-    pub(super) fn with_command(self, command: Command) -> Self {
-        let restored = self.restored.map(|restored| restored.with_command(command));
-        Self { restored, ..self }
-    }
-
-    pub(crate) fn into_restored(self) -> Option<Restored> {
-        self.restored
-    }
-
-    /// Whether the image that CRIU writes last is there.
-    pub(crate) fn has_inventory(&self) -> bool {
-        self.has_inventory
     }
 }

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use rustix::process::{PidfdFlags, Signal};
 
-use super::connection::{Connection, PATIENCE};
+use super::connection::Connection;
 use super::settle::look_over;
 use super::wait::{Block, Wait, block_on};
 use super::{END, Session, refuse_too_new};
 use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
+use crate::operation::Operation;
 use crate::pid::Pid;
-use crate::request::{Operation, PageServer, Prepared};
-use crate::swrk::Ended;
+use crate::request::{PageServer, Prepared};
+use crate::swrk::{Ended, PATIENCE};
 
 /// A page server that listens. It ends after one dump; dropping it ends it at once.
 pub struct RunningPageServer {

@@ -23,8 +23,8 @@ pub(super) async fn run(
     let (mut connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
     // CRIU gives a restored process a new socket, with this answer in it (sk-unix.c).
     if outcome.response.dump.is_some_and(|dump| dump.restored()) {
-        // CRIU and its pid are of another time.
-        connection.hang_up();
+        // CRIU and its pid are of another time: there is nothing to wait for.
+        drop(connection);
         Ok(SelfDumped::Restored)
     } else {
         connection.end(END, wait).await;

@@ -34,11 +34,7 @@ pub(crate) fn settle_blocking(criu: &Criu, pending: Pending) -> Result<(), Error
 }
 
 /// Refuses a request that does not get what it waits for.
-async fn settle(
-    criu: &Criu,
-    mut pending: Pending,
-    wait: &impl Wait,
-) -> Result<(), Error> {
+async fn settle(criu: &Criu, mut pending: Pending, wait: &impl Wait) -> Result<(), Error> {
     let until = Instant::now() + REAPED;
     while pending.waits_for_zombies() && Instant::now() < until {
         let next = Instant::now() + LOOK;
