@@ -1,32 +1,20 @@
-//! `Criu`: which CRIU, and how it is asked.
+//! `Criu`: how CRIU is asked.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-
-use rustix::fs::Access;
 
 use crate::error::Error;
-use crate::preflight::Preflight;
+use crate::program::Program;
 use crate::reply::{Features, SelfDumped, Version};
-use crate::request::{Check, FeatureCheck, Request, SelfDump, VersionQuery};
-use crate::session;
-
-/// The variable that names the CRIU to use.
-const VARIABLE: &str = "CRIU";
+use crate::request::{Check, FeatureCheck, PageServer, Request, SelfDump, VersionQuery};
+use crate::session::{self, PreDumpChain, RunningPageServer};
 
 /// A CRIU program. Holds no process and no file: each request starts its own.
 ///
 /// It asks the program for its release once, when a request needs something newer than
-/// CRIU 3.0.
+/// CRIU 3.0, and for its [features](Self::features) once, when one needs those.
 #[derive(Debug, Clone)]
-pub struct Criu {
-    program: PathBuf,
-    default_config: bool,
-    /// Its release, once a request needed to know.
-    version: Arc<OnceLock<Version>>,
-    pub(crate) preflight: Preflight,
-}
+pub struct Criu(Program);
 
 impl Criu {
     /// The CRIU that `$CRIU` names or, without it, the first `criu` in `$PATH`.
@@ -35,13 +23,7 @@ impl Criu {
     /// [`Error::NotFound`], with all that was looked for. A `$CRIU` that names no program is
     /// not passed over.
     pub fn find() -> Result<Self, Error> {
-        if let Some(named) = std::env::var_os(VARIABLE).filter(|named| !named.is_empty()) {
-            return Self::at(named);
-        }
-        // /usr/sbin is where Debian installs it, and not in everyone's $PATH.
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
-        Self::first_of(folders.map(|folder| folder.join("criu")))
+        Program::find().map(Self)
     }
 
     /// The CRIU at this path.
@@ -49,36 +31,60 @@ impl Criu {
     /// # Errors
     /// [`Error::NotFound`] when there is no executable file.
     pub fn at(program: impl AsRef<OsStr>) -> Result<Self, Error> {
-        Self::first_of([PathBuf::from(program.as_ref())])
-    }
-
-    fn first_of(candidates: impl IntoIterator<Item = PathBuf>) -> Result<Self, Error> {
-        let mut searched = Vec::new();
-        for program in candidates {
-            if program.is_file() && rustix::fs::access(&program, Access::EXEC_OK).is_ok() {
-                return Ok(Self {
-                    program,
-                    default_config: true,
-                    version: Arc::default(),
-                    preflight: Preflight::default(),
-                });
-            }
-            searched.push(program);
-        }
-        Err(Error::NotFound { searched })
+        Program::first_of([PathBuf::from(program.as_ref())]).map(Self)
     }
 
     /// Whether CRIU reads `/etc/criu/default.conf` and `~/.criu/default.conf`, whose options
     /// a request cannot always undo; on at first. `$CRIU_CONFIG_FILE` is never read.
     #[must_use]
     pub fn default_config(mut self, read: bool) -> Self {
-        self.default_config = read;
+        self.0.default_config = read;
         self
+    }
+
+    /// Whether [`run`](Self::run) begins with a [`preflight`](Self::preflight); on at first.
+    ///
+    /// Turn it off to hear CRIU's own words, or if it refuses what CRIU can do: that would
+    /// be a mistake of this crate, please tell.
+    #[must_use]
+    pub fn preflight_checks(mut self, on: bool) -> Self {
+        self.0.preflight = on;
+        self
+    }
+
+    /// Looks a request over without sending it: whether CRIU could carry it out here, as
+    /// far as can be told from outside. Success is no promise.
+    ///
+    /// It takes well under a millisecond, but for one question to CRIU (some 10 ms) the
+    /// first time that a request needs a kernel feature, such as that of
+    /// [`PreDump`](crate::PreDump).
+    ///
+    /// # Errors
+    /// [`Error::Preflight`] tells what is in the way and what to do about it;
+    /// [`Error::Option`] and [`Error::Folder`], as [`run`](Self::run) has them.
+    ///
+    /// ```no_run
+    /// use criu_rpc::{Criu, Dump, Error, Refusal};
+    /// # fn main() -> Result<(), Error> {
+    /// # let server = std::process::Command::new("sleep").arg("9").spawn().unwrap();
+    /// let criu = Criu::find()?;
+    /// let dump = Dump::new(&server, "images");
+    /// match criu.preflight(&dump) {
+    ///     Err(Error::Preflight { refusal: Refusal::OtherUser { uid, .. }, .. }) => {
+    ///         println!("ask user {uid} to dump it");
+    ///     }
+    ///     looked_over => looked_over?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn preflight<R: Request>(&self, request: &R) -> Result<(), Error> {
+        session::settle_blocking(&self.0, request.preflight(&self.0)?)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.program
+        self.0.path()
     }
 
     /// Starts CRIU, asks, waits for the answer, and for CRIU's end.
@@ -89,7 +95,7 @@ impl Criu {
     /// each, the target of a dump runs, and nothing of a restore is left but for
     /// [`Error::TooLate`].
     pub fn run<R: Request>(&self, request: R) -> Result<R::Reply, Error> {
-        session::run(self, request)
+        session::run(&self.0, request)
     }
 
     /// The same as [`run`](Self::run), yielding to tokio while CRIU works. Hooks run on the
@@ -103,7 +109,7 @@ impl Criu {
     /// Outside a tokio runtime that has I/O and time enabled.
     #[cfg(feature = "tokio")]
     pub async fn run_async<R: Request>(&self, request: R) -> Result<R::Reply, Error> {
-        session::run_async(self, request).await
+        session::run_async(&self.0, request).await
     }
 
     /// Dumps this process itself. Returns [`Running`](SelfDumped::Running) here if it is left
@@ -115,7 +121,7 @@ impl Criu {
     /// As [`run`](Self::run); and [`Error::Spawn`] when this process is init or a child
     /// subreaper.
     pub fn dump_this_process(&self, dump: SelfDump<'_>) -> Result<SelfDumped, Error> {
-        session::dump_this_process(self, dump)
+        session::dump_this_process(&self.0, dump)
     }
 
     /// The release of this CRIU.
@@ -142,11 +148,31 @@ impl Criu {
         self.run(Check::default())
     }
 
-    pub(crate) fn known_version(&self) -> &OnceLock<Version> {
-        &self.version
+    /// Begins a chain of pre-dumps. CRIU is started by its first round.
+    pub fn pre_dump_chain(&self) -> PreDumpChain {
+        PreDumpChain::new(self.0.clone())
     }
 
-    pub(crate) fn reads_default_config(&self) -> bool {
-        self.default_config
+    /// Starts a page server, and returns when it listens.
+    ///
+    /// It is started as a child of CRIU, which stays to tell how it ends. CRIU's other way,
+    /// a daemon, loses its pid (`PAGE_SERVER` answers 0 up to CRIU 4.2) and is not offered.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn page_server(&self, server: PageServer<'_>) -> Result<RunningPageServer, Error> {
+        RunningPageServer::start(&self.0, server)
+    }
+
+    /// [`page_server`](Self::page_server), yielding to tokio.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[cfg(feature = "tokio")]
+    pub async fn page_server_async(
+        &self,
+        server: PageServer<'_>,
+    ) -> Result<RunningPageServer, Error> {
+        RunningPageServer::start_async(&self.0, server).await
     }
 }

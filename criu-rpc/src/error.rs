@@ -10,7 +10,7 @@ use crate::cause::Cause;
 use crate::log::LogLine;
 use crate::notify::{HookError, Stage};
 use crate::operation::Operation;
-use crate::preflight::Refusal;
+use crate::refusal::Refusal;
 use crate::reply::{Restored, Version};
 use crate::swrk::Ended;
 

@@ -52,8 +52,10 @@ mod notify;
 mod operation;
 mod pid;
 mod preflight;
+mod program;
 mod progress;
 mod proto;
+mod refusal;
 mod reply;
 mod request;
 mod session;
@@ -72,8 +74,8 @@ pub use log::LogLine;
 pub use notify::{Answer, HookError, Notice, Stage};
 pub use operation::Operation;
 pub use pid::{InvalidPid, Pid};
-pub use preflight::Refusal;
 pub use progress::Progress;
+pub use refusal::Refusal;
 pub use reply::{Command, Dumped, Features, PreDumped, Restored, SelfDumped, Version};
 pub use request::{
     Check, CpuCapability, CpuInfoCheck, CpuInfoDump, Dir, Dump, FeatureCheck, ImageIo, InheritKey,

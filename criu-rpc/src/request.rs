@@ -32,11 +32,11 @@ use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::notify::Hook;
 use crate::operation::Operation;
 use crate::preflight::Pending;
+use crate::program::Program;
 use crate::progress::Follower;
 use crate::proto;
 use crate::reply::Outcome;
@@ -98,14 +98,14 @@ impl Prepared<'_> {
 }
 
 mod sealed {
-    use super::{Criu, Error, Outcome, Pending, Prepared, ProtocolError};
+    use super::{Error, Outcome, Pending, Prepared, Program, ProtocolError};
 
     pub trait Request: Sized {
         type Answer;
 
         /// Looks it over, as running it would, and sends nothing. A question changes
         /// nothing, so CRIU may answer it.
-        fn preflight(&self, _criu: &Criu) -> Result<Pending, Error> {
+        fn preflight(&self, _criu: &Program) -> Result<Pending, Error> {
             Ok(Pending::default())
         }
 

@@ -29,10 +29,10 @@ use settle::look_over;
 use wait::{Block, Wait, block_on};
 
 use crate::cause::Cause;
-use crate::criu::Criu;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
 use crate::operation::Operation;
+use crate::program::Program;
 use crate::progress::Follower;
 use crate::reply::{Command, Outcome, SelfDumped, Version};
 use crate::request::{Folders, Prepared, Request, Sealed, SelfDump, VersionQuery};
@@ -48,23 +48,23 @@ const END: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_millis(100);
 
 /// Runs a request, blocking.
-pub(crate) fn run<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error> {
+pub(crate) fn run<R: Request>(criu: &Program, request: R) -> Result<R::Reply, Error> {
     block_on(request_with(criu, request, &Block))
 }
 
 /// Runs a request, yielding to tokio.
 #[cfg(feature = "tokio")]
-pub(crate) async fn run_async<R: Request>(criu: &Criu, request: R) -> Result<R::Reply, Error> {
+pub(crate) async fn run_async<R: Request>(criu: &Program, request: R) -> Result<R::Reply, Error> {
     request_with(criu, request, &asynchronous::Tokio).await
 }
 
 /// Dumps this process, blocking.
-pub(crate) fn dump_this_process(criu: &Criu, dump: SelfDump<'_>) -> Result<SelfDumped, Error> {
+pub(crate) fn dump_this_process(criu: &Program, dump: SelfDump<'_>) -> Result<SelfDumped, Error> {
     block_on(self_dump::run(criu, dump, &Block))
 }
 
 async fn request_with<R: Request>(
-    criu: &Criu,
+    criu: &Program,
     request: R,
     wait: &impl Wait,
 ) -> Result<R::Reply, Error> {
@@ -74,7 +74,7 @@ async fn request_with<R: Request>(
 }
 
 async fn answer_of<R: Request>(
-    criu: &Criu,
+    criu: &Program,
     mut prepared: Prepared<'_>,
     wait: &impl Wait,
 ) -> Result<R::Reply, Error> {
@@ -89,7 +89,7 @@ async fn answer_of<R: Request>(
 ///
 /// The message is looked at first, so that the future can move between threads.
 fn refuse_too_new<'c, W: Wait>(
-    criu: &'c Criu,
+    criu: &'c Program,
     prepared: &Prepared<'_>,
     wait: &'c W,
 ) -> impl Future<Output = Result<(), Error>> + use<'c, W> {
@@ -113,9 +113,9 @@ fn refuse_too_new<'c, W: Wait>(
 }
 
 /// The release of a CRIU, asked for once.
-async fn release(criu: &Criu, wait: &impl Wait) -> Result<Version, Error> {
-    if let Some(version) = criu.known_version().get() {
-        return Ok(*version);
+async fn release(criu: &Program, wait: &impl Wait) -> Result<Version, Error> {
+    if let Some(version) = criu.version() {
+        return Ok(version);
     }
     let mut question = Prepared::question(Operation::Version);
     let connection = Connection::start(criu, &mut question)?;
@@ -124,7 +124,8 @@ async fn release(criu: &Criu, wait: &impl Wait) -> Result<Version, Error> {
         operation: Operation::Version,
         source,
     })?;
-    Ok(*criu.known_version().get_or_init(|| version))
+    criu.learn_version(version);
+    Ok(version)
 }
 
 /// A request on its way. When it is dropped, CRIU ends first, then what it restored.

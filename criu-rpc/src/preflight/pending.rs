@@ -1,10 +1,10 @@
 //! `Pending`: what is still open when all that can be read has been looked at.
 
 use super::pids;
-use super::refusal::Refusal;
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::pid::Pid;
+use crate::refusal::Refusal;
 use crate::reply::Features;
 
 /// What takes time to know: whether a zombie is reaped, what CRIU and the kernel can do.
@@ -83,7 +83,7 @@ mod tests {
     use super::{Needs, Pending};
     use crate::error::Error;
     use crate::operation::Operation;
-    use crate::preflight::refusal::Refusal;
+    use crate::refusal::Refusal;
     use crate::reply::Features;
 
     const ALL: Features = Features {

@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 
 use super::process::{self, Status};
-use super::refusal::Refusal;
 use crate::pid::Pid;
+use crate::refusal::Refusal;
 
 /// Those of some pids that zombies have, which may be reaped at any moment. Refuses if
 /// another is taken.
@@ -52,7 +52,7 @@ mod tests {
 
     use super::{refusal, zombies};
     use crate::pid::Pid;
-    use crate::preflight::refusal::Refusal;
+    use crate::refusal::Refusal;
 
     #[test]
     fn a_pid_is_taken_until_its_process_is_reaped() {

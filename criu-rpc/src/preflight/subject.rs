@@ -10,12 +10,12 @@ use super::images::{self, Found};
 use super::pending::{Needs, Pending};
 use super::privileges::{CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, Privileges};
 use super::process::Status;
-use super::refusal::Refusal;
 use super::{pids, target};
-use crate::criu::Criu;
 use crate::operation::Operation;
 use crate::pid::Pid;
+use crate::program::Program;
 use crate::proto;
+use crate::refusal::Refusal;
 
 /// A request, as far as it is looked over.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Finds what stands in the way, or what takes time to know.
-    pub(super) fn look(&self, criu: &Criu) -> Result<Pending, Refusal> {
+    pub(super) fn look(&self, criu: &Program) -> Result<Pending, Refusal> {
         // CRIU wants nothing for a question, and says itself what it lacks.
         if matches!(
             self.operation,
@@ -61,7 +61,7 @@ impl<'a> Subject<'a> {
         ) {
             return Ok(Pending::default());
         }
-        let config = ConfigFiles::of(&self.options, criu.reads_default_config());
+        let config = ConfigFiles::of(&self.options, criu.default_config);
         if let Some(caller) = Status::of_caller() {
             let privileges = Privileges::of(&caller, criu.path());
             self.allowed(criu, &caller, &privileges, &config)?;
@@ -81,7 +81,7 @@ impl<'a> Subject<'a> {
     /// `check_caps` in `cr-check.c`, which all requests with options pass.
     fn allowed(
         &self,
-        criu: &Criu,
+        criu: &Program,
         caller: &Status,
         privileges: &Privileges,
         config: &ConfigFiles,
@@ -179,8 +179,8 @@ mod tests {
     use crate::operation::Operation;
     use crate::preflight::config::ConfigFiles;
     use crate::preflight::pending::Needs;
-    use crate::preflight::refusal::Refusal;
     use crate::proto;
+    use crate::refusal::Refusal;
 
     fn no_config() -> ConfigFiles {
         ConfigFiles::of(&proto::CriuOpts::default(), false)

@@ -6,9 +6,9 @@ use rustix::io::Errno;
 
 use super::privileges::{CAP_SYS_PTRACE, CAP_SYS_RESOURCE, Privileges};
 use super::process::{self, Status};
-use super::refusal::Refusal;
 use crate::operation::Operation;
 use crate::pid::Pid;
+use crate::refusal::Refusal;
 
 /// Looks at the root of the tree, and at the tree below it where that matters.
 pub(super) fn look(
@@ -136,7 +136,7 @@ mod tests {
     use crate::pid::Pid;
     use crate::preflight::privileges::Privileges;
     use crate::preflight::process::Status;
-    use crate::preflight::refusal::Refusal;
+    use crate::refusal::Refusal;
 
     const NO_PTRACE: &str = "CapBnd:\t000001fffef7ffff";
 

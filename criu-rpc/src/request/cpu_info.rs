@@ -2,10 +2,10 @@
 
 use super::draft::Draft;
 use super::{Dir, Prepared, Request, Sealed};
-use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::operation::Operation;
 use crate::preflight::Pending;
+use crate::program::Program;
 use crate::reply::Outcome;
 
 /// Writes what this host's CPU can do into `cpuinfo.img` (`CPUINFO_DUMP`, CRIU 1.4).
@@ -38,7 +38,7 @@ impl Request for CpuInfoDump<'_> {
 impl Sealed for CpuInfoDump<'_> {
     type Answer = ();
 
-    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+    fn preflight(&self, criu: &Program) -> Result<Pending, Error> {
         self.0.preflight(criu, Operation::CpuInfoDump)
     }
 
@@ -61,7 +61,7 @@ impl Request for CpuInfoCheck<'_> {
 impl Sealed for CpuInfoCheck<'_> {
     type Answer = ();
 
-    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+    fn preflight(&self, criu: &Program) -> Result<Pending, Error> {
         self.0.preflight(criu, Operation::CpuInfoCheck)
     }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::options::{LogLevel, PageServerLink};
 use super::{Dir, Folders, Prepared};
 use crate::cancel::Cancel;
-use crate::criu::Criu;
 use crate::error::Error;
 use crate::notify::Hook;
 use crate::operation::Operation;
 use crate::preflight::{self, Pending, Subject};
+use crate::program::Program;
 use crate::progress::{Follower, Watcher};
 use crate::proto;
 use crate::swrk;
@@ -113,7 +113,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Looks the request over as it is, without sending it.
-    pub(super) fn preflight(&self, criu: &Criu, operation: Operation) -> Result<Pending, Error> {
+    pub(super) fn preflight(&self, criu: &Program, operation: Operation) -> Result<Pending, Error> {
         self.check(operation)?;
         let (images, work) = (self.images.clone(), self.work.clone());
         let folders = Folders::open(operation, images, work, None)?;

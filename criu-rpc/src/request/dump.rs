@@ -2,11 +2,11 @@
 
 use super::draft::Draft;
 use super::{Dir, Prepared, Request, Sealed, SelfDump};
-use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::operation::Operation;
 use crate::pid::Pid;
 use crate::preflight::Pending;
+use crate::program::Program;
 use crate::reply::{Dumped, Outcome};
 
 /// Writes a process and all its descendants into images (`DUMP`).
@@ -49,7 +49,7 @@ impl Request for Dump<'_> {
 impl Sealed for Dump<'_> {
     type Answer = Dumped;
 
-    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+    fn preflight(&self, criu: &Program) -> Result<Pending, Error> {
         self.0.preflight(criu, Operation::Dump)
     }
 

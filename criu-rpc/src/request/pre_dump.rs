@@ -2,11 +2,11 @@
 
 use super::draft::Draft;
 use super::{Dir, Prepared, Request, Sealed};
-use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::operation::Operation;
 use crate::pid::Pid;
 use crate::preflight::Pending;
+use crate::program::Program;
 use crate::reply::{Outcome, PreDumped};
 
 /// Writes the memory of a tree that goes on running, and watches what it changes from then
@@ -38,7 +38,7 @@ impl Request for PreDump<'_> {
 impl Sealed for PreDump<'_> {
     type Answer = PreDumped;
 
-    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+    fn preflight(&self, criu: &Program) -> Result<Pending, Error> {
         self.0.preflight(criu, Operation::PreDump)
     }
 

@@ -4,10 +4,10 @@ use std::os::fd::BorrowedFd;
 
 use super::draft::Draft;
 use super::{Dir, Prepared, Request, Sealed};
-use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::operation::Operation;
 use crate::preflight::Pending;
+use crate::program::Program;
 use crate::reply::{Outcome, Restored};
 
 /// Makes a tree out of images (`RESTORE`), with the pids it had.
@@ -67,7 +67,7 @@ impl Request for Restore<'_> {
 impl Sealed for Restore<'_> {
     type Answer = Restored;
 
-    fn preflight(&self, criu: &Criu) -> Result<Pending, Error> {
+    fn preflight(&self, criu: &Program) -> Result<Pending, Error> {
         self.0.preflight(criu, Operation::Restore)
     }
 

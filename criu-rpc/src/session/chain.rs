@@ -4,8 +4,8 @@ use super::connection::Connection;
 use super::settle::look_over;
 use super::wait::{Block, Wait, block_on};
 use super::{Session, refuse_too_new};
-use crate::criu::Criu;
 use crate::error::Error;
+use crate::program::Program;
 use crate::proto;
 use crate::reply::Dumped;
 use crate::request::{Dump, PreDump, Prepared, Sealed};
@@ -28,26 +28,23 @@ use crate::request::{Dump, PreDump, Prepared, Sealed};
 /// ```
 #[must_use = "dropping it ends the chain without a dump"]
 pub struct PreDumpChain {
-    criu: Criu,
+    criu: Program,
     /// From the first round on.
     connection: Option<Connection>,
 }
 
-impl Criu {
-    /// Begins a chain of pre-dumps. CRIU is started by its first round.
-    pub fn pre_dump_chain(&self) -> PreDumpChain {
-        PreDumpChain {
-            criu: self.clone(),
+impl PreDumpChain {
+    pub(crate) fn new(criu: Program) -> Self {
+        Self {
+            criu,
             connection: None,
         }
     }
-}
 
-impl PreDumpChain {
     /// Writes what changed since the last round.
     ///
     /// # Errors
-    /// As [`Criu::run`].
+    /// As [`Criu::run`](crate::Criu::run).
     pub fn pre_dump(self, round: PreDump<'_>) -> Result<Self, Error> {
         block_on(self.round(round, &Block))
     }
@@ -55,7 +52,7 @@ impl PreDumpChain {
     /// Writes the rest, and ends the chain.
     ///
     /// # Errors
-    /// As [`Criu::run`].
+    /// As [`Criu::run`](crate::Criu::run).
     pub fn dump(self, dump: Dump<'_>) -> Result<Dumped, Error> {
         block_on(self.last(dump, &Block))
     }
@@ -63,7 +60,7 @@ impl PreDumpChain {
     /// [`pre_dump`](Self::pre_dump), yielding to tokio.
     ///
     /// # Errors
-    /// As [`Criu::run`].
+    /// As [`Criu::run`](crate::Criu::run).
     #[cfg(feature = "tokio")]
     pub async fn pre_dump_async(self, round: PreDump<'_>) -> Result<Self, Error> {
         self.round(round, &super::asynchronous::Tokio).await
@@ -72,7 +69,7 @@ impl PreDumpChain {
     /// [`dump`](Self::dump), yielding to tokio.
     ///
     /// # Errors
-    /// As [`Criu::run`].
+    /// As [`Criu::run`](crate::Criu::run).
     #[cfg(feature = "tokio")]
     pub async fn dump_async(self, dump: Dump<'_>) -> Result<Dumped, Error> {
         self.last(dump, &super::asynchronous::Tokio).await

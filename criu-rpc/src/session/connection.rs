@@ -8,10 +8,10 @@ use rustix::io::Errno;
 
 use super::wait::Wait;
 use crate::apart::Apart;
-use crate::criu::Criu;
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::pid::Pid;
+use crate::program::Program;
 use crate::request::{Folders, Prepared};
 use crate::socket::{Datagram, ReceiveError, Socket};
 use crate::swrk::{Ended, Start, Swrk};
@@ -31,15 +31,17 @@ enum Peer {
 
 impl Connection {
     /// Starts a CRIU outside our tree, in the images folder.
-    pub(super) fn start_apart(criu: &Criu, prepared: &Prepared<'_>) -> Result<Self, Error> {
+    pub(super) fn start_apart(criu: &Program, prepared: &Prepared<'_>) -> Result<Self, Error> {
         let operation = prepared.operation;
         let images = prepared.folders.as_ref().and_then(Folders::images_path);
         let images = images.unwrap_or_else(|| Path::new("."));
         let (socket, theirs) = pair(operation)?;
-        let apart = Apart::spawn(criu.path(), criu.reads_default_config(), images, theirs)
-            .map_err(|source| Error::Spawn {
-                program: criu.path().to_owned(),
-                source,
+        let apart =
+            Apart::spawn(criu.path(), criu.default_config, images, theirs).map_err(|source| {
+                Error::Spawn {
+                    program: criu.path().to_owned(),
+                    source,
+                }
             })?;
         Ok(Self {
             peer: Peer::Apart(apart),
@@ -48,12 +50,12 @@ impl Connection {
     }
 
     /// Starts a CRIU with what a request needs it to be started with.
-    pub(super) fn start(criu: &Criu, prepared: &mut Prepared<'_>) -> Result<Self, Error> {
+    pub(super) fn start(criu: &Program, prepared: &mut Prepared<'_>) -> Result<Self, Error> {
         let operation = prepared.operation;
         let (socket, theirs) = pair(operation)?;
         let swrk = Swrk::spawn(Start {
             program: criu.path(),
-            default_config: criu.reads_default_config(),
+            default_config: criu.default_config,
             socket: theirs,
             terminal: prepared.terminal,
             inherited: std::mem::take(&mut prepared.inherited),

@@ -9,10 +9,10 @@ use super::connection::Connection;
 use super::settle::look_over;
 use super::wait::{Block, Wait, block_on};
 use super::{END, Session, refuse_too_new};
-use crate::criu::Criu;
 use crate::error::{Error, ProtocolError};
 use crate::operation::Operation;
 use crate::pid::Pid;
+use crate::program::Program;
 use crate::request::{PageServer, Prepared};
 use crate::swrk::{Ended, PATIENCE};
 
@@ -25,32 +25,16 @@ pub struct RunningPageServer {
     port: u16,
 }
 
-impl Criu {
-    /// Starts a page server, and returns when it listens.
-    ///
-    /// It is started as a child of CRIU, which stays to tell how it ends. CRIU's other way,
-    /// a daemon, loses its pid (`PAGE_SERVER` answers 0 up to CRIU 4.2) and is not offered.
-    ///
-    /// # Errors
-    /// As [`Criu::run`].
-    pub fn page_server(&self, server: PageServer<'_>) -> Result<RunningPageServer, Error> {
-        block_on(RunningPageServer::start(self, server, &Block))
-    }
-
-    /// [`page_server`](Self::page_server), yielding to tokio.
-    ///
-    /// # Errors
-    /// As [`Criu::run`].
-    #[cfg(feature = "tokio")]
-    pub async fn page_server_async(
-        &self,
-        server: PageServer<'_>,
-    ) -> Result<RunningPageServer, Error> {
-        RunningPageServer::start(self, server, &super::asynchronous::Tokio).await
-    }
-}
-
 impl RunningPageServer {
+    pub(crate) fn start(criu: &Program, server: PageServer<'_>) -> Result<Self, Error> {
+        block_on(Self::listening(criu, server, &Block))
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) async fn start_async(criu: &Program, server: PageServer<'_>) -> Result<Self, Error> {
+        Self::listening(criu, server, &super::asynchronous::Tokio).await
+    }
+
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
@@ -69,7 +53,7 @@ impl RunningPageServer {
     /// Waits until it ends: after the one dump that it takes, with code 0 if all went well.
     ///
     /// # Errors
-    /// As [`Criu::run`].
+    /// As [`Criu::run`](crate::Criu::run).
     #[doc(alias = "WAIT_PID")]
     pub fn wait(mut self) -> Result<Ended, Error> {
         block_on(self.wait_with(None, &Block))
@@ -78,13 +62,17 @@ impl RunningPageServer {
     /// [`wait`](Self::wait), yielding to tokio.
     ///
     /// # Errors
-    /// As [`Criu::run`].
+    /// As [`Criu::run`](crate::Criu::run).
     #[cfg(feature = "tokio")]
     pub async fn wait_async(mut self) -> Result<Ended, Error> {
         self.wait_with(None, &super::asynchronous::Tokio).await
     }
 
-    async fn start(criu: &Criu, server: PageServer<'_>, wait: &impl Wait) -> Result<Self, Error> {
+    async fn listening(
+        criu: &Program,
+        server: PageServer<'_>,
+        wait: &impl Wait,
+    ) -> Result<Self, Error> {
         let mut prepared = server.prepare()?;
         look_over(criu, &prepared, wait).await?;
         let missing = |field| Error::Protocol {

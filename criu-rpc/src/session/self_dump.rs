@@ -4,15 +4,15 @@ use super::connection::Connection;
 use super::settle::look_over;
 use super::wait::Wait;
 use super::{END, Session, refuse_too_new};
-use crate::criu::Criu;
 use crate::error::Error;
+use crate::program::Program;
 use crate::reply::SelfDumped;
 use crate::request::SelfDump;
 
 /// Runs a self-dump: returns once here, and again in each process that is restored from
 /// the images.
 pub(super) async fn run(
-    criu: &Criu,
+    criu: &Program,
     dump: SelfDump<'_>,
     wait: &impl Wait,
 ) -> Result<SelfDumped, Error> {

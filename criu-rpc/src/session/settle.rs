@@ -1,17 +1,19 @@
 //! What a preflight leaves open, because it takes time to know, is settled.
 
+use std::fs::File;
+use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
 use super::answer_of;
 use super::wait::{Block, Wait, block_on};
-use crate::criu::Criu;
 use crate::error::Error;
-use crate::preflight::{self, Pending};
+use crate::preflight::{self, Pending, Subject};
+use crate::program::Program;
 use crate::request::{FeatureCheck, Prepared, Sealed as _};
 
-/// How long a zombie gets to be reaped, by whoever waits for it at this moment. CRIU takes
-/// about as long to come to where it needs the pid.
-const REAPED: Duration = Duration::from_millis(50);
+/// How long a zombie gets to be reaped. CRIU would fail at once; but when a tree has just
+/// been dumped and killed, its orphans wait for an init that may look only every second.
+const REAPED: Duration = Duration::from_secs(3);
 
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(5);
@@ -20,21 +22,37 @@ const LOOK: Duration = Duration::from_millis(5);
 ///
 /// All but what takes time is looked at first, so that the future can move between threads.
 pub(super) fn look_over<'c, W: Wait>(
-    criu: &'c Criu,
+    criu: &'c Program,
     prepared: &Prepared<'_>,
     wait: &'c W,
 ) -> impl Future<Output = Result<(), Error>> + use<'c, W> {
-    let pending = preflight::before_sending(criu, prepared);
+    let pending = before_sending(criu, prepared);
     async move { settle(criu, pending?, wait).await }
 }
 
+/// Refuses a prepared request that could not be carried out, unless that is turned off.
+fn before_sending(criu: &Program, prepared: &Prepared<'_>) -> Result<Pending, Error> {
+    let Some(options) = prepared.message.opts.as_ref().filter(|_| criu.preflight) else {
+        return Ok(Pending::default());
+    };
+    // A folder that is only named is open no longer than this.
+    let folders = prepared.folders.as_ref();
+    let named = folders
+        .and_then(|folders| folders.images_path())
+        .and_then(|path| File::open(path).ok());
+    let open = folders.and_then(|folders| folders.images());
+    let images = open.or_else(|| named.as_ref().map(File::as_fd));
+    let subject = Subject::new(prepared.operation, options, &prepared.raw, images);
+    preflight::check(criu, &subject)
+}
+
 /// Blocking, for a request that is not sent.
-pub(crate) fn settle_blocking(criu: &Criu, pending: Pending) -> Result<(), Error> {
+pub(crate) fn settle_blocking(criu: &Program, pending: Pending) -> Result<(), Error> {
     block_on(settle(criu, pending, &Block))
 }
 
 /// Refuses a request that does not get what it waits for.
-async fn settle(criu: &Criu, mut pending: Pending, wait: &impl Wait) -> Result<(), Error> {
+async fn settle(criu: &Program, mut pending: Pending, wait: &impl Wait) -> Result<(), Error> {
     let until = Instant::now() + REAPED;
     while pending.waits_for_zombies() && Instant::now() < until {
         let next = Instant::now() + LOOK;
@@ -42,14 +60,14 @@ async fn settle(criu: &Criu, mut pending: Pending, wait: &impl Wait) -> Result<(
             break;
         }
     }
-    if pending.needs_features() && criu.known_features().is_none() {
+    if pending.needs_features() && criu.features().is_none() {
         let question = FeatureCheck::default().prepare()?;
         // A CRIU that cannot even answer this is left to fail by itself.
         if let Ok(features) = answer_of::<FeatureCheck>(criu, question, wait).await {
-            criu.learn(features);
+            criu.learn_features(features);
         }
     }
-    pending.check(criu.known_features())
+    pending.check(criu.features())
 }
 
 #[cfg(test)]
@@ -60,10 +78,11 @@ mod tests {
     use rustix::process::{WaitId, WaitIdOptions};
 
     use super::{LOOK, settle_blocking};
-    use crate::criu::Criu;
     use crate::error::Error;
     use crate::pid::Pid;
-    use crate::preflight::{Pending, Refusal};
+    use crate::preflight::Pending;
+    use crate::program::Program;
+    use crate::refusal::Refusal;
 
     fn zombie() -> (Child, Pid) {
         let child = Command::new("true").spawn().unwrap();
@@ -75,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_zombie_that_is_reaped_soon_is_waited_for_and_another_is_not() {
-        let criu = Criu::at("/bin/true").unwrap();
+        let criu = Program::first_of(["/bin/true".into()]).unwrap();
         let (mut child, pid) = zombie();
         let settled = settle_blocking(&criu, Pending::of_zombie(pid));
         let Err(Error::Preflight { refusal, .. }) = settled else {
