@@ -22,8 +22,22 @@ mod target;
 pub(crate) use pending::Pending;
 pub(crate) use subject::Subject;
 
+use std::os::fd::BorrowedFd;
+
 use crate::error::Error;
+use crate::pid::Pid;
 use crate::program::Program;
+
+/// The pid that the root of a restored tree gets, if nobody has it yet.
+pub(crate) fn free_root(images: BorrowedFd<'_>) -> Option<Pid> {
+    images::root(images).filter(|pid| process::Status::of(*pid).is_none())
+}
+
+/// Whether a process is a child of this one.
+pub(crate) fn is_our_child(pid: Pid) -> bool {
+    let parent = process::Status::of(pid).and_then(|status| status.parent);
+    parent == Some(rustix::process::getpid().into())
+}
 
 /// Refuses what could not be carried out, and tells what is left to be settled.
 pub(crate) fn check(criu: &Program, subject: &Subject<'_>) -> Result<Pending, Error> {

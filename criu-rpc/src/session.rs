@@ -165,6 +165,7 @@ impl<'a> Session<'a> {
                 prepared.operation,
                 connection.criu(),
                 prepared.hook,
+                prepared.folders.as_ref().and_then(Folders::images),
             ),
             connection,
             folders: prepared.folders,

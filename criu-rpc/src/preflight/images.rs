@@ -89,6 +89,23 @@ pub(super) fn path_of(folder: BorrowedFd<'_>) -> Option<PathBuf> {
 /// The pids, of processes and threads, that a restore needs in this pid namespace. None
 /// when the tree brings its own, or goes into another.
 pub(super) fn pids_needed(folder: BorrowedFd<'_>) -> Option<Vec<Pid>> {
+    let (_, tree) = tree_here(folder)?;
+    let pids = tree
+        .iter()
+        .flat_map(|entry| [entry.pid].into_iter().chain(entry.threads.iter().copied()));
+    let mut pids: Vec<_> = pids.filter_map(|pid| Pid::try_from(pid).ok()).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    Some(pids)
+}
+
+/// The pid that the root of the tree gets in this pid namespace.
+pub(super) fn root(folder: BorrowedFd<'_>) -> Option<Pid> {
+    Some(tree_here(folder)?.0)
+}
+
+/// The root and the tree, if it is to be restored in this pid namespace.
+fn tree_here(folder: BorrowedFd<'_>) -> Option<(Pid, Vec<PstreeEntry>)> {
     let tree: Vec<PstreeEntry> = entries(&read(folder, "pstree.img")?, PSTREE_MAGIC)?;
     let root = tree.iter().find(|entry| entry.ppid == 0)?;
     // CRIU makes namespaces where the root of the tree was not in that of the CRIU that
@@ -100,13 +117,7 @@ pub(super) fn pids_needed(folder: BorrowedFd<'_>) -> Option<Vec<Pid>> {
     if of_criu != of_root || root.pid == 1 {
         return None;
     }
-    let pids = tree
-        .iter()
-        .flat_map(|entry| [entry.pid].into_iter().chain(entry.threads.iter().copied()));
-    let mut pids: Vec<_> = pids.filter_map(|pid| Pid::try_from(pid).ok()).collect();
-    pids.sort_unstable();
-    pids.dedup();
-    Some(pids)
+    Some((Pid::try_from(root.pid).ok()?, tree))
 }
 
 fn read(folder: BorrowedFd<'_>, name: &str) -> Option<Vec<u8>> {

@@ -11,6 +11,7 @@ use crate::error::ProtocolError;
 use crate::notify::{Answer, Hook, HookError, Notice, Stage};
 use crate::operation::Operation;
 use crate::pid::Pid;
+use crate::preflight;
 use crate::proto;
 use crate::reply::Outcome;
 use crate::wire;
@@ -27,6 +28,9 @@ pub(super) struct Exchange<'a> {
     stage: Option<Stage>,
     /// The hook's first refusal.
     refusal: Option<(Stage, HookError)>,
+    /// The pid that the root of a restored tree is going to have as a child of ours. CRIU
+    /// tells of it late, and not at all if it is killed before.
+    sought: Option<Pid>,
     /// What a restore has made so far; cleared away unless it is handed over.
     tree: Option<Tree>,
     response: Option<proto::CriuResp>,
@@ -45,6 +49,7 @@ impl<'a> Exchange<'a> {
         operation: Operation,
         criu: Pid,
         hook: Option<Hook<'a>>,
+        images: Option<BorrowedFd<'_>>,
     ) -> Self {
         let as_child = request
             .opts
@@ -68,6 +73,7 @@ impl<'a> Exchange<'a> {
             has_command,
             stage: None,
             refusal: None,
+            sought: images.filter(|_| as_child).and_then(preflight::free_root),
             tree: None,
             response: None,
         }
@@ -169,6 +175,7 @@ impl<'a> Exchange<'a> {
 
     /// The outcome of a request that succeeded.
     pub(super) fn finish(&mut self, images: Option<BorrowedFd<'_>>) -> io::Result<Outcome> {
+        self.sought = None;
         let response = self.response.take().unwrap_or_default();
         let root = response
             .restore
@@ -187,5 +194,21 @@ impl<'a> Exchange<'a> {
             restored: tree.and_then(Tree::into_restored),
             has_inventory,
         })
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        // CRIU has ended by now, and nobody was handed a tree. A failure can tell of one too.
+        let told = self
+            .response
+            .as_ref()
+            .and_then(|response| response.restore.as_ref());
+        let told = told.and_then(|restore| Pid::from_raw(restore.pid));
+        if let (Some(root), true, None) = (told.or(self.sought), self.as_child, &self.tree)
+            && preflight::is_our_child(root)
+        {
+            self.tree = Tree::at(root, true).ok();
+        }
     }
 }
