@@ -22,9 +22,9 @@ use target::{MEMORY, TARGET, Target};
 const PLAN: Plan = Plan {
     warm_up: 5,
     step: 25,
-    most: 500,
+    most: 1000,
     limit: Duration::from_secs(45),
-    precision: 0.02,
+    precision: 0.01,
 };
 
 fn method() -> String {

@@ -29,7 +29,6 @@ const NOBODY: i32 = i32::MAX;
 const NO_PROCESS: &str = "no such process";
 const NO_FOLDER: &str = "no folder named";
 const COUNT: &str = "count";
-const CLEAN: &str = "clean";
 
 /// Lets each library fail, in each way it can.
 pub(crate) fn table() -> Result<Table> {
@@ -46,10 +45,7 @@ pub(crate) fn table() -> Result<Table> {
             }
             eprintln!("{name} ...");
             let mut worker = Worker::start([LEFTOVERS, library.word()])?;
-            let row = row(&mut worker, name, failure);
-            // Whatever went wrong, nothing may stay.
-            worker.ask(CLEAN)?;
-            rows.push(row?);
+            rows.push(row(&mut worker, name, failure)?);
         }
     }
     let head = [
@@ -97,9 +93,9 @@ pub(crate) fn run(library: Library, criu: &Path) -> Result<()> {
                 .ok_or("this library cannot forget the folder")?,
         ),
         COUNT => count(),
-        CLEAN => clean().map(|()| String::new()),
         _ => Err(format!("{question:?} is no question").into()),
     });
+    // Whatever went wrong, nothing may stay.
     clean()?;
     served
 }

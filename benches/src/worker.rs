@@ -7,17 +7,23 @@ use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::Result;
+
+/// How long a worker gets to clear up after itself.
+const END: Duration = Duration::from_secs(10);
 
 /// What an answer starts with when it is the reason why there is none.
 const FAILED: &str = "failed: ";
 
-/// A running worker. Dropping it ends and reaps it.
+/// A running worker. Dropping it tells it to end, and reaps it.
 #[derive(Debug)]
 pub struct Worker {
     child: Child,
-    questions: ChildStdin,
+    /// Taken away to tell it that there are no more.
+    questions: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
 }
 
@@ -32,7 +38,7 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
-        let questions = child.stdin.take().ok_or("a worker has no input")?;
+        let questions = child.stdin.take();
         let answers = child.stdout.take().ok_or("a worker has no output")?;
         Ok(Self {
             child,
@@ -46,7 +52,8 @@ impl Worker {
     /// # Errors
     /// What the worker says went wrong, or that it has ended.
     pub fn ask(&mut self, question: &str) -> Result<String> {
-        writeln!(self.questions, "{question}")?;
+        let questions = self.questions.as_mut().ok_or("a worker has no input")?;
+        writeln!(questions, "{question}")?;
         let mut answer = String::new();
         if self.answers.read_line(&mut answer)? == 0 {
             return Err(format!("a worker ended: {}", self.child.wait()?).into());
@@ -61,7 +68,15 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        // It may have ended by itself; and nobody is left to tell that it cannot be reaped.
+        drop(self.questions.take());
+        let start = Instant::now();
+        while start.elapsed() < END {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Nobody is left to tell that it could not be ended.
         drop(self.child.kill());
         drop(self.child.wait());
     }
