@@ -85,6 +85,12 @@ pub enum Refusal {
         /// Whether there is anything at that path.
         exists: bool,
     },
+    /// The parent of a dump was written without `track_mem`, so CRIU cannot tell what has
+    /// changed since.
+    UntrackedParent {
+        /// The path that was given.
+        parent: String,
+    },
     /// The folder to restore from holds no images.
     NoImages {
         /// The folder, if that can be told.
@@ -139,6 +145,9 @@ impl Refusal {
             Self::NoParent { .. } => {
                 "name the folder of an earlier dump or pre-dump, relative to the images folder, \
                  such as ../1, or none"
+            }
+            Self::UntrackedParent { .. } => {
+                "set track_mem, or pre-dump, for what is to be a parent, or name none"
             }
             Self::NoImages { .. } => "name the folder of a dump that succeeded",
             Self::PidTaken {
@@ -210,6 +219,9 @@ impl Refusal {
                 } else {
                     " does not exist"
                 })
+            }
+            Self::UntrackedParent { parent } => {
+                write!(f, "the parent {parent} was dumped without track_mem")
             }
             Self::NoImages { images } => {
                 f.write_str("the images folder")?;

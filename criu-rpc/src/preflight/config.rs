@@ -36,9 +36,12 @@ impl ConfigFiles {
 fn may_set(path: &Path, options: &[&str]) -> bool {
     match fs::read(path) {
         Ok(text) => sets(&String::from_utf8_lossy(&text), options),
+        // What this user may not read, CRIU will pass over.
         Err(error) => !matches!(
             error.kind(),
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            io::ErrorKind::NotFound
+                | io::ErrorKind::NotADirectory
+                | io::ErrorKind::PermissionDenied
         ),
     }
 }

@@ -40,6 +40,8 @@ struct PstreeEntry {
 struct InventoryEntry {
     #[prost(message, optional, tag = "3")]
     root_ids: Option<Ids>,
+    #[prost(uint64, optional, tag = "8")]
+    dump_uptime: Option<u64>,
 }
 
 /// `task_kobj_ids_entry`.
@@ -84,6 +86,19 @@ pub(super) fn look(folder: BorrowedFd<'_>, path: &str) -> Found {
 /// Where a folder is now.
 pub(super) fn path_of(folder: BorrowedFd<'_>) -> Option<PathBuf> {
     std::fs::read_link(format!("/proc/self/fd/{}", folder.as_raw_fd())).ok()
+}
+
+/// Whether a dump below a folder holds memory of a process but not when it was written.
+/// CRIU writes that only with `track_mem`, and cannot build on it otherwise
+/// (`detect_pid_reuse` in `mem.c`).
+pub(super) fn is_untracked(folder: BorrowedFd<'_>, path: &str, root: Pid) -> bool {
+    let pagemap = format!("{path}/pagemap-{root}.img");
+    let inventory = read(folder, &format!("{path}/{INVENTORY}"));
+    let inventory: Option<Vec<InventoryEntry>> =
+        inventory.and_then(|image| entries(&image, INVENTORY_MAGIC));
+    let written = inventory.as_deref().and_then(|entries| entries.first());
+    written.is_some_and(|inventory| inventory.dump_uptime.is_none())
+        && rustix::fs::statat(folder, pagemap, AtFlags::empty()).is_ok()
 }
 
 /// The pids, of processes and threads, that a restore needs in this pid namespace. None
@@ -169,8 +184,9 @@ mod tests {
 
     use super::{
         COMMON_MAGIC, Found, IDS_MAGIC, INVENTORY, INVENTORY_MAGIC, Ids, InventoryEntry,
-        PSTREE_MAGIC, PstreeEntry, entries, look, pids_needed,
+        PSTREE_MAGIC, PstreeEntry, entries, is_untracked, look, pids_needed,
     };
+    use crate::pid::Pid;
 
     fn image<M: Message>(magics: &[u32], entries: &[M]) -> Vec<u8> {
         let mut image: Vec<u8> = magics
@@ -200,6 +216,7 @@ mod tests {
         let ids = |pid_ns_id| Ids { pid_ns_id };
         let inventory = InventoryEntry {
             root_ids: Some(ids(of_criu)),
+            dump_uptime: None,
         };
         let inventory = image(&[INVENTORY_MAGIC], &[inventory]);
         fs::write(folder.join(INVENTORY), inventory).unwrap();
@@ -264,6 +281,36 @@ mod tests {
         )
         .unwrap();
         assert_eq!(needed(folder), None);
+    }
+
+    #[test]
+    fn a_dump_without_its_time_cannot_be_built_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let second = folder.join("2");
+        fs::create_dir(&second).unwrap();
+        let second = File::open(second).unwrap();
+        let untracked = |root| {
+            let root = Pid::from_raw(root).unwrap();
+            is_untracked(second.as_fd(), "..", root)
+        };
+        write(folder, 700, Some(1), Some(1));
+        assert!(!untracked(700));
+        fs::write(folder.join("pagemap-700.img"), "").unwrap();
+        assert!(untracked(700));
+        assert!(!untracked(701));
+        let tracked = InventoryEntry {
+            root_ids: None,
+            dump_uptime: Some(1),
+        };
+        fs::write(
+            folder.join(INVENTORY),
+            image(&[INVENTORY_MAGIC], &[tracked]),
+        )
+        .unwrap();
+        assert!(!untracked(700));
+        fs::write(folder.join(INVENTORY), "").unwrap();
+        assert!(!untracked(700));
     }
 
     #[test]

@@ -118,20 +118,34 @@ impl<'a> Subject<'a> {
         let (Some(images), Some(parent)) = (self.images, &self.options.parent_img) else {
             return Ok(());
         };
-        let exists = match images::look(images, parent) {
-            Found::Nothing => false,
-            // With a page server, the images can be there alone.
-            Found::NoDump if self.options.ps.is_none() => true,
+        let none = |exists| Refusal::NoParent {
+            parent: parent.clone(),
+            images: images::path_of(images),
+            exists,
+        };
+        // With a page server, the images can be there alone.
+        let is_here = self.options.ps.is_none();
+        let refusal = match images::look(images, parent) {
+            Found::Nothing => none(false),
+            Found::NoDump if is_here => none(true),
+            Found::Dump if is_here && self.is_untracked(images, parent) => {
+                Refusal::UntrackedParent {
+                    parent: parent.clone(),
+                }
+            }
             _ => return Ok(()),
         };
         if config.may_set(&["images-dir", "prev-images-dir", "stream"]) {
             return Ok(());
         }
-        Err(Refusal::NoParent {
-            parent: parent.clone(),
-            images: images::path_of(images),
-            exists,
-        })
+        Err(refusal)
+    }
+
+    fn is_untracked(&self, images: BorrowedFd<'_>, parent: &str) -> bool {
+        let root = self.options.pid.and_then(Pid::from_raw);
+        // The store tells by itself whether a pid is another process now.
+        let has_store = self.options.pidfd_store_sk.is_some();
+        !has_store && root.is_some_and(|root| images::is_untracked(images, parent, root))
     }
 
     /// The tree to be restored, and that its pids are free but for those of zombies.

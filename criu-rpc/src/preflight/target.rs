@@ -25,11 +25,18 @@ pub(super) fn look(
         return Err(Refusal::DumpsItself { root });
     }
     // One that has ended since then is CRIU's to report.
-    if let Some(status) = Status::of(root) {
-        alone(&status)?;
+    let status = Status::of(root);
+    if let Some(status) = &status {
+        alone(status)?;
     }
     yama(Some(root), privileges)?;
-    same_user(operation, root, caller, privileges)
+    match lacking(operation, privileges) {
+        Some(capability) => {
+            let below = process::tree(root).skip(1).filter_map(Status::of);
+            same_user(status.into_iter().chain(below), caller, capability)
+        }
+        None => Ok(()),
+    }
 }
 
 /// Whether it is a process that can be taken hold of.
@@ -76,18 +83,13 @@ fn yama_forbids(scope: u32, privileges: &Privileges, is_ours: impl FnOnce() -> b
     }
 }
 
-/// Whether CRIU may take hold of each process of the tree, and read its limits.
+/// Whether CRIU may take hold of each process, and read its limits, without a capability.
 fn same_user(
-    operation: Operation,
-    root: Pid,
+    mut tree: impl Iterator<Item = Status>,
     caller: &Status,
-    privileges: &Privileges,
+    capability: &'static str,
 ) -> Result<(), Refusal> {
-    let Some(capability) = lacking(operation, privileges) else {
-        return Ok(());
-    };
-    let mut statuses = process::tree(root).filter_map(Status::of);
-    let other = statuses.find(|status| {
+    let other = tree.find(|status| {
         !belongs_to(status, caller)
             && !status.is_zombie()
             // In another user namespace we may have rights that we have not here.
