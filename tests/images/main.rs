@@ -1,0 +1,13 @@
+//! `criu-images` from outside: every kind, both ways, and on bytes nobody should write.
+
+// What `#[test]` functions may do, their helpers may.
+#![allow(clippy::unwrap_used)]
+
+mod defects;
+mod framing;
+mod hostile;
+mod json;
+mod memory;
+mod round_trip;
+mod sample;
+mod sources;
