@@ -3,7 +3,9 @@
 // What `#[test]` functions may do, their helpers may.
 #![allow(clippy::unwrap_used)]
 
+mod crit;
 mod defects;
+mod fixtures;
 mod framing;
 mod hostile;
 mod json;

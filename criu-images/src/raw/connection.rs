@@ -100,3 +100,65 @@ fn network(attribute: Attribute<'_>) -> Option<u32> {
         .first_chunk()
         .map(|b| u32::from_be_bytes(*b))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::header::ByteOrder;
+
+    fn attribute(kind: u16, content: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(content.len() + 4).unwrap();
+        let mut out = length.to_le_bytes().to_vec();
+        out.extend(kind.to_le_bytes());
+        out.extend(content);
+        out.resize(out.len().next_multiple_of(4), 0);
+        out
+    }
+
+    fn tuple(from: u8, to: u8, ports: (u16, u16)) -> Vec<u8> {
+        let ip = [
+            attribute(1, &[10, 0, 0, from]),
+            attribute(2, &[10, 0, 0, to]),
+        ];
+        let protocol = [
+            attribute(1, &[6]),
+            attribute(2, &ports.0.to_be_bytes()),
+            attribute(3, &ports.1.to_be_bytes()),
+        ];
+        // The bit that says an attribute is nested is no part of its type.
+        [
+            attribute(0x8001, &ip.concat()),
+            attribute(0x8002, &protocol.concat()),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn a_tcp_connection() {
+        let body = [
+            vec![2, 0, 0, 0],
+            attribute(0x8001, &tuple(1, 2, (4000, 80))),
+            attribute(0x8002, &tuple(2, 1, (80, 4000))),
+            attribute(3, &8u32.to_be_bytes()),
+            attribute(7, &300u32.to_be_bytes()),
+        ];
+        let message = Message {
+            kind: 1 << 8,
+            flags: 0,
+            order: ByteOrder::Little,
+            body: body.concat(),
+        };
+        let found = Connection::of(&message).unwrap();
+        assert_eq!(found.original.source, Some([10, 0, 0, 1].into()));
+        assert_eq!(found.original.destination_port, Some(80));
+        assert_eq!(found.original.protocol, 6);
+        assert_eq!(found.reply.source_port, Some(80));
+        assert_eq!((found.status, found.timeout), (Some(8), Some(300)));
+        assert_eq!(found.mark, None);
+        let other = Message {
+            kind: 24,
+            ..message
+        };
+        assert_eq!(Connection::of(&other), None);
+    }
+}
