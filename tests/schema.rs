@@ -1,6 +1,9 @@
 //! `proto/` against the descriptors compiled into the Python package that CRIU
 //! is released with: every message, field and enum value, both ways.
 
+#[path = "schema/images.rs"]
+mod images;
+
 use std::collections::BTreeMap;
 use std::env;
 use std::fs;

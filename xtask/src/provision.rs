@@ -20,29 +20,29 @@ pub(crate) struct Suite {
     pub(crate) name: &'static str,
     /// Whether its CRIU has to work on this kernel.
     pub(crate) must_pass: bool,
-    /// The package of the compiled descriptors, where it is not CRIU's own.
-    pycriu: Option<&'static str>,
+    /// The packages of `crit` and the compiled descriptors, where CRIU works.
+    crit: &'static [&'static str],
 }
 
-const PYCRIU: Option<&str> = Some("python3-pycriu");
+const CRIT: &[&str] = &["python3-pycriu", "python3-protobuf"];
 
 /// Newest first.
 pub(crate) const SUITES: [Suite; 3] = [SID, TRIXIE, BOOKWORM];
 pub(crate) const SID: Suite = Suite {
     name: "sid",
     must_pass: true,
-    pycriu: PYCRIU,
+    crit: CRIT,
 };
 pub(crate) const TRIXIE: Suite = Suite {
     name: "trixie",
     must_pass: true,
-    pycriu: PYCRIU,
+    crit: CRIT,
 };
 /// 3.17.1, for tests of a CRIU that is older than the kernel.
 pub(crate) const BOOKWORM: Suite = Suite {
     name: "bookworm",
     must_pass: false,
-    pycriu: None,
+    crit: &[],
 };
 
 impl Suite {
@@ -56,11 +56,15 @@ impl Suite {
         Some(self.home(root).join("criu")).filter(|criu| criu.is_file())
     }
 
+    /// The folder that Python finds the suite's `crit` in.
+    pub(crate) fn crit(&self, root: &Path) -> PathBuf {
+        self.home(root).join("prefix/usr/lib/python3/dist-packages")
+    }
+
     /// The folder of the suite's Python package, which holds the compiled
     /// descriptors.
     pub(crate) fn descriptors(&self, root: &Path) -> PathBuf {
-        self.home(root)
-            .join("prefix/usr/lib/python3/dist-packages/pycriu")
+        self.crit(root).join("pycriu")
     }
 
     /// The suite's CRIU, unpacked first if it is not there yet.
@@ -113,7 +117,7 @@ impl Suite {
         let apt = PrivateApt::create(&scratch, &archive, self.name)?;
         apt.update()?;
         let mut names = apt.with_libraries("criu")?;
-        names.extend(self.pycriu.map(str::to_owned));
+        names.extend(self.crit.iter().map(|name| (*name).to_owned()));
         let prefix = aside.join("prefix");
         apt.unpack(&names, &prefix)?;
         fs::remove_dir_all(&scratch).map_err(|e| Failure::file("remove", &scratch, &e))?;

@@ -1,0 +1,291 @@
+//! What goes wrong, and where.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::kind::Kind;
+
+/// What every fallible function of this crate gives.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure, with the file, record and byte it happened at.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file or stream could not be read or written.
+    #[error("{place}: {source}")]
+    Io {
+        /// Where.
+        place: Place,
+        /// Why.
+        source: io::Error,
+    },
+    /// The bytes are not an image, or not all of one.
+    #[error("{place}: {defect}")]
+    Malformed {
+        /// Where.
+        place: Place,
+        /// What is wrong with them.
+        defect: Defect,
+    },
+    /// The text is not JSON, or not that of an image.
+    #[error("{place}: {defect}")]
+    Json {
+        /// Where; the offset counts bytes of the text.
+        place: Place,
+        /// What is wrong with it.
+        defect: JsonDefect,
+    },
+}
+
+impl Error {
+    /// Where it happened.
+    pub fn place(&self) -> &Place {
+        match self {
+            Self::Io { place, .. } | Self::Malformed { place, .. } | Self::Json { place, .. } => {
+                place
+            }
+        }
+    }
+
+    /// What is wrong with the bytes, if it is that.
+    pub fn defect(&self) -> Option<&Defect> {
+        match self {
+            Self::Malformed { defect, .. } => Some(defect),
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { source, .. } => source,
+            Error::Malformed {
+                defect: Defect::Truncated { .. },
+                ..
+            } => Self::new(io::ErrorKind::UnexpectedEof, error),
+            _ => Self::new(io::ErrorKind::InvalidData, error),
+        }
+    }
+}
+
+/// A point in a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Name of the file, if it was told.
+    pub file: Option<Arc<str>>,
+    /// Index of the record, counted from 0 and, in files that nest records,
+    /// through all of them; none in the header.
+    pub record: Option<u64>,
+    /// Bytes from the start of the file.
+    pub offset: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.as_deref().unwrap_or("image"))?;
+        if let Some(record) = self.record {
+            write!(f, ", record {record}")?;
+        }
+        write!(f, ", byte {}", self.offset)
+    }
+}
+
+/// What is wrong with the bytes of an image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Defect {
+    /// The file ends too early.
+    #[error("ends inside of {what}: {wanted} bytes wanted, {found} found")]
+    Truncated {
+        /// What was being read.
+        what: Part,
+        /// Its length in bytes.
+        wanted: u64,
+        /// How many of them were there.
+        found: u64,
+    },
+    /// A length is beyond what the reader allows.
+    #[error("{what} claims {length} bytes, more than the {limit} allowed")]
+    TooLong {
+        /// What has the length.
+        what: Part,
+        /// The length, in bytes.
+        length: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// No image of CRIU 4.2 begins like this.
+    #[error("unknown magic {0:#010x}: raw data, an image of a plugin or of a newer CRIU")]
+    UnknownMagic(u32),
+    /// The header is that of another kind than the name says.
+    #[error("the name is that of {named}, the magic {found:#010x} is not")]
+    WrongMagic {
+        /// Kind by the name.
+        named: Kind,
+        /// Magic in the file.
+        found: u32,
+    },
+    /// The kind has no header and no records.
+    #[error("{0} is a raw image, without records")]
+    Raw(Kind),
+    /// The record cannot be taken apart.
+    #[error("not a protocol buffers message at byte {at} of the record")]
+    Wire {
+        /// Bytes from the start of the message.
+        at: usize,
+    },
+    /// Messages are nested too deep.
+    #[error("messages nested deeper than {limit}")]
+    TooDeep {
+        /// How deep they may be.
+        limit: u32,
+    },
+    /// A required field is not there.
+    #[error("{message} without its required {field}")]
+    MissingField {
+        /// CRIU's name of the message.
+        message: &'static str,
+        /// CRIU's name of the field.
+        field: &'static str,
+    },
+    /// A field that CRIU 4.2 does not have, where it could change the meaning.
+    #[error("{message} has field {number}, which CRIU 4.2 does not know")]
+    UnknownField {
+        /// CRIU's name of the message.
+        message: &'static str,
+        /// Number of the field.
+        number: u32,
+    },
+    /// The record is a message of another type than asked for.
+    #[error("the record is a {found}, not a {wanted}")]
+    WrongMessage {
+        /// Type asked for.
+        wanted: &'static str,
+        /// Type of the record.
+        found: &'static str,
+    },
+    /// More or less payload was written than the record announces.
+    #[error("{written} bytes of payload written, the record announces {announced}")]
+    PayloadLength {
+        /// By the record.
+        announced: u64,
+        /// By the caller, at least.
+        written: u64,
+    },
+    /// A structure inside of a raw image is not as its format says.
+    #[error("not a {what} at this byte")]
+    Structure {
+        /// Name of the structure.
+        what: &'static str,
+    },
+    /// A path that leaves its folder, or is no path of a file.
+    #[error("{0:?} is not the name of a file in this folder")]
+    Name(String),
+    /// The archive uses a feature that is not read.
+    #[error("archive member of type {0:#04x}, which is not read")]
+    Archive(u8),
+}
+
+/// A piece of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The magic numbers.
+    Header,
+    /// The length before a record.
+    Length,
+    /// A record.
+    Record,
+    /// What follows a record.
+    Payload,
+    /// The zeros after a payload.
+    Padding,
+    /// One of the records a record announces.
+    NestedRecord,
+    /// A structure of a raw image.
+    Structure,
+    /// A member of an archive.
+    Member,
+    /// A name inside of an archive.
+    Name,
+    /// A value in JSON.
+    Value,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "the header",
+            Self::Length => "the length of a record",
+            Self::Record => "a record",
+            Self::Payload => "a payload",
+            Self::Padding => "the padding of a payload",
+            Self::NestedRecord => "the messages of a queue",
+            Self::Structure => "a structure",
+            Self::Member => "an archive member",
+            Self::Name => "a name in an archive",
+            Self::Value => "a value",
+        })
+    }
+}
+
+/// What is wrong with a JSON text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonDefect {
+    /// Not JSON.
+    #[error("{expected} expected")]
+    Syntax {
+        /// What the grammar wants here.
+        expected: &'static str,
+    },
+    /// The text ends too early.
+    #[error("the text ends too early")]
+    End,
+    /// A value is beyond what is held in memory.
+    #[error("a value of more than {limit} bytes")]
+    TooLong {
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// Nested too deep.
+    #[error("nested deeper than {limit}")]
+    TooDeep {
+        /// How deep it may be.
+        limit: u32,
+    },
+    /// `magic` does not come before `entries`, so entries cannot be streamed.
+    #[error("\"magic\" must come before \"entries\"")]
+    MagicLater,
+    /// No kind of image has this name.
+    #[error("no image has the magic {0:?}")]
+    UnknownMagic(String),
+    /// The message has no such field.
+    #[error("{message} has no field {field:?}")]
+    UnknownField {
+        /// CRIU's name of the message.
+        message: &'static str,
+        /// The key.
+        field: String,
+    },
+    /// The value is not one of this field.
+    #[error("not a value of {message}.{field}")]
+    Value {
+        /// CRIU's name of the message.
+        message: &'static str,
+        /// CRIU's name of the field.
+        field: &'static str,
+    },
+    /// `extra` is missing, superfluous, or not of the kind's shape.
+    #[error("\"extra\" is not that of a {message}")]
+    Extra {
+        /// CRIU's name of the message.
+        message: &'static str,
+    },
+    /// A field comes after an `extra` that is already written.
+    #[error("a field follows \"extra\"")]
+    FieldAfterExtra,
+}

@@ -1,0 +1,86 @@
+//! Read and write the files in which [CRIU](https://criu.org) keeps a checkpoint: every
+//! kind of image of CRIU 4.2, without loss, and as JSON like `crit`.
+//!
+//! ```text
+//! Source ── Name ── Image ──────── Record ─────────────── Payload
+//! a folder  kind    header:        bytes, as they are     bytes that
+//! memory    and id  version,        ├ decode::<T>()       follow it
+//! archive           byte order      │   a struct
+//!                     │             └ dynamic()
+//!                     │                 fields by name
+//!                     ├ Pagemap: runs of pages
+//!                     ├ json::decode ⇄ json::encode
+//!                     └ ImageWriter: the same, back
+//! ```
+//!
+//! ```
+//! use criu_images::source::{Memory, Source};
+//! use criu_images::{Header, ImageWriter, Kind, Name, proto};
+//!
+//! # fn main() -> criu_images::Result<()> {
+//! // A folder of images would be `Folder::open(path)?`, one of Podman `Archive::file(path)`.
+//! let mut images = Memory::new();
+//! # let mut writer = ImageWriter::new(Kind::Pstree, Header::default(), Vec::new())?;
+//! # writer.entry(&proto::PstreeEntry { pid: 7, ..Default::default() })?;
+//! # images.insert("pstree.img", writer.finish()?)?;
+//!
+//! let name = Name::single(Kind::Pstree).expect("there is one pstree.img");
+//! if let Some(image) = images.image(name)? {
+//!     for process in image.entries::<proto::PstreeEntry>() {
+//!         println!("process {}", process?.pid);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Layers
+//! Bytes of records and payloads ([`Image`], [`ImageWriter`]); messages
+//! ([`proto`], or the dynamic view); what they mean ([`Pagemap`], [`raw`], [`json`]).
+//! Each can be used alone. What is not touched is written byte for byte as it was:
+//! [`ImageWriter::copy`].
+//!
+//! # What it can be trusted with
+//! Any bytes. There is no panic, and no memory taken on the word of a length: a record
+//! has a [limit](RECORD_LIMIT), payloads are streams. An error tells file, record and
+//! byte. After one, reading ends. A value of the raw layer or the dynamic view can be
+//! many times as large as its record.
+//!
+//! # What it does not do
+//! It does not read memory content (pages are bytes here), check that images fit each
+//! other, or judge whether they can be restored. A file that ends after a record is a
+//! whole one, for the format has neither count nor end mark. It never asks the machine
+//! it runs on about the one dumped on: byte order is in the images, page size is not.
+//!
+//! # Features
+//! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
+//! `prost-reflect`. Both are on by default.
+
+#[cfg(feature = "dynamic")]
+mod dynamic;
+mod entry;
+mod error;
+mod header;
+mod image;
+mod input;
+pub mod json;
+mod kind;
+mod layout;
+mod name;
+mod pagemap;
+pub mod proto;
+pub mod raw;
+mod schema;
+pub mod source;
+mod wire;
+mod writer;
+
+pub use entry::{Entries, Entry};
+pub use error::{Defect, Error, JsonDefect, Part, Place, Result};
+pub use header::{ByteOrder, Header, Identity, Version, identify};
+pub use image::{Image, Payload, RECORD_LIMIT, Record};
+pub use kind::Kind;
+pub use name::{Id, Name};
+pub use pagemap::{Pagemap, Run};
+pub use schema::Schema;
+pub use writer::ImageWriter;

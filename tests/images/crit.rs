@@ -1,0 +1,189 @@
+//! Dumps made here and now: what `crit` says of them is what this crate says, and what
+//! either says makes the same bytes again.
+
+mod root {
+    use std::env;
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::process::{Command, Stdio};
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    use criu_images::source::{Folder, Source};
+    use criu_images::{Image, ImageWriter, Kind, Name, json};
+    use criu_rs_tests::{Scratch, Spawned, real_criu};
+
+    const PRELUDE: &str = "import os, sys\nos.setsid()\nD = sys.argv[1]\n";
+    const END: &str =
+        "\nopen(D + '/ready', 'w').close()\nimport time\nwhile True:\n    time.sleep(1000)\n";
+
+    /// Kinds whose `crit` decoding is known to be wrong: it takes the record after a
+    /// segment for the segment's content.
+    const WRONG: [Kind; 1] = [Kind::IpcnsShm];
+
+    macro_rules! workloads {
+        ($($name:ident in $namespaces:expr;)*) => {$(
+            #[test]
+            #[ignore = "needs root and CRIU: run cargo xtask test"]
+            fn $name() {
+                let script = include_str!(concat!("workloads/", stringify!($name), ".py"));
+                check(script, $namespaces);
+            }
+        )*};
+    }
+
+    workloads! {
+        deleted in "";
+        events in "";
+        locks in "";
+        memory in "";
+        namespaces in "-iun";
+        paths in "";
+        pipes in "";
+        seccomp in "";
+        sysv in "-i";
+        tcp in "";
+        terminal in "";
+        threads in "";
+        timers in "";
+        tree in "";
+        unix in "";
+    }
+
+    fn check(script: &str, namespaces: &str) {
+        let scratch = Scratch::new().unwrap();
+        let images = dump(&scratch, script, namespaces);
+        let crit = scratch.dir("crit").unwrap();
+        run(python()
+            .args(["-c", include_str!("compare.py")])
+            .args([&images, &crit]));
+        let mut compared = 0;
+        let folder = Folder::open(&images).unwrap();
+        for file in folder.names().unwrap() {
+            let Some(name) = Name::parse(&file) else {
+                continue;
+            };
+            let bytes = fs::read(images.join(&file)).unwrap();
+            assert_eq!(copied(name, &bytes), bytes, "{file} is not copied as it is");
+            if name.kind().is_raw() {
+                continue;
+            }
+            compared += usize::from(compare(name, &bytes, &crit.join(&file)));
+        }
+        // inventory, pstree, core, mm, ids, fs, files, fdinfo, pagemap, stats.
+        assert!(compared >= 9, "only {compared} images are compared");
+    }
+
+    /// Compares with what `crit` made of it, unless it failed or is known to be wrong.
+    fn compare(name: Name, bytes: &[u8], crit: &Path) -> bool {
+        let mut equal = false;
+        for (pretty, end) in [(false, "plain"), (true, "pretty")] {
+            let text = decoded(name, bytes, pretty);
+            let mut back = Vec::new();
+            let names = json::Names::Crit;
+            json::encode_kind(Some(name.kind()), names, text.as_bytes(), &mut back).unwrap();
+            assert_eq!(back, bytes, "{name} does not come back from JSON");
+            let theirs = fs::read_to_string(format!("{}.{end}", crit.display()));
+            let Ok(theirs) = theirs else { continue };
+            if WRONG.contains(&name.kind()) || older(name, &theirs) {
+                continue;
+            }
+            assert_eq!(text, theirs, "{name}, {end}");
+            equal = true;
+        }
+        equal
+    }
+
+    /// Before 4.2, `compat_nr_pages` had the name that another field has now.
+    fn older(name: Name, theirs: &str) -> bool {
+        let pagemap = matches!(name.kind(), Kind::Pagemap | Kind::ShmemPagemap);
+        pagemap && theirs.contains("nr_pages") && !theirs.contains("compat_nr_pages")
+    }
+
+    fn decoded(name: Name, bytes: &[u8], pretty: bool) -> String {
+        let image = Image::open(name, bytes).unwrap();
+        let format = json::Format::new().pretty(pretty).names(json::Names::Crit);
+        let mut text = Vec::new();
+        json::decode(image, &mut text, &format).unwrap_or_else(|e| panic!("{e}"));
+        String::from_utf8(text).unwrap()
+    }
+
+    fn copied(name: Name, bytes: &[u8]) -> Vec<u8> {
+        let mut image = Image::open(name, bytes).unwrap();
+        let mut writer = ImageWriter::new(image.kind(), image.header(), Vec::new()).unwrap();
+        if let Some(whole) = image.whole() {
+            whole.for_each(|piece| writer.payload(piece)).unwrap();
+        }
+        while let Some(mut record) = image.next().unwrap() {
+            writer.copy(&mut record).unwrap();
+        }
+        writer.finish().unwrap()
+    }
+
+    fn dump(scratch: &Scratch, script: &str, namespaces: &str) -> PathBuf {
+        let images = scratch.dir("images").unwrap();
+        let files = scratch.dir("files").unwrap();
+        let script = format!("{PRELUDE}{script}{END}");
+        let mut command = match namespaces {
+            "" => Command::new("python3"),
+            flags => {
+                let mut unshare = Command::new("unshare");
+                unshare.arg(flags).arg("python3");
+                unshare
+            }
+        };
+        command
+            .args(["-c", &script])
+            .arg(&files)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let task = Spawned::spawn(&mut command).unwrap();
+        let start = Instant::now();
+        while !files.join("ready").exists() {
+            assert!(start.elapsed() < Duration::from_secs(30), "never ready");
+            sleep(Duration::from_millis(20));
+        }
+        run(Command::new(real_criu())
+            .args([
+                "dump",
+                "-R",
+                "--shell-job",
+                "--tcp-established",
+                "--file-locks",
+            ])
+            .args([
+                "--ext-unix-sk",
+                "--link-remap",
+                "--network-lock",
+                "skip",
+                "-t",
+            ])
+            .arg(task.pid().to_string())
+            .arg("-D")
+            .arg(&images));
+        task.kill_tree().unwrap();
+        images
+    }
+
+    /// Python with the `crit` of the suite.
+    fn python() -> Command {
+        let folder = env::var_os("CRIT").expect("CRIT is crit's folder: run cargo xtask test");
+        let mut python = Command::new("python3");
+        python
+            .env("PYTHONPATH", folder)
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        python
+    }
+
+    fn run(command: &mut Command) {
+        let output = command.output().unwrap();
+        assert!(
+            output.status.success(),
+            "{command:?}: {}\n{}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}

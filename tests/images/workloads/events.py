@@ -1,0 +1,11 @@
+import ctypes, select
+libc = ctypes.CDLL(None)
+r, w = os.pipe()
+epoll = select.epoll()
+epoll.register(r, select.EPOLLIN)
+libc.eventfd(7, 0)
+libc.signalfd(-1, ctypes.byref((ctypes.c_ulong * 16)(1 << 9)), 0)
+inotify = libc.inotify_init()
+libc.inotify_add_watch(inotify, D.encode(), 0x100)
+timer = libc.timerfd_create(1, 0)
+libc.timerfd_settime(timer, 0, (ctypes.c_long * 4)(100, 0, 1000, 0), None)
