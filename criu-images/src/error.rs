@@ -257,8 +257,9 @@ pub enum JsonDefect {
         /// How deep it may be.
         limit: u32,
     },
-    /// `magic` does not come before `entries`, so entries cannot be streamed.
-    #[error("\"magic\" must come before \"entries\"")]
+    /// `magic`, or what else is of the header, does not come before `entries`, so
+    /// entries cannot be streamed.
+    #[error("\"magic\", \"version\" and \"byte_order\" must come before \"entries\"")]
     MagicLater,
     /// No kind of image has this name.
     #[error("no image has the magic {0:?}")]

@@ -6,7 +6,7 @@
 //!
 //! Payloads are in `extra`: base64 text, `{"inq", "outq"}` of a TCP connection, a list
 //! of numbers of a semaphore set, messages and texts by turns of a message queue.
-//! `crit` reads what [`decode`] writes, and [`encode`] what `crit decode` writes, with
+//! `crit` reads what [`decode()`] writes, and [`encode()`] what `crit decode` writes, with
 //! or without `--pretty`.
 //!
 //! What `crit` would lose is kept under keys it ignores, which appear only then:
@@ -117,11 +117,11 @@ pub fn encode<R: BufRead, W: Write>(text: R, out: W) -> Result<Kind> {
     encode::encode(text, out, None, Names::default())
 }
 
-/// As [`encode`], for text that does not tell the kind first, or not exactly, or has the
+/// As [`encode()`], for text that does not tell the kind first, or not exactly, or has the
 /// names of another tool.
 ///
 /// # Errors
-/// As [`encode`]; or if the text has the magic of another kind.
+/// As [`encode()`]; or if the text has the magic of another kind.
 pub fn encode_kind<R: BufRead, W: Write>(
     kind: Option<Kind>,
     names: Names,

@@ -10,8 +10,10 @@ mod root {
     use std::time::{Duration, Instant};
 
     use criu_images::source::{Folder, Source};
-    use criu_images::{Image, ImageWriter, Kind, Name, json};
+    use criu_images::{Header, Image, ImageWriter, Kind, Name, json};
     use criu_rs_tests::{Scratch, Spawned, real_criu};
+
+    use crate::sample;
 
     const PRELUDE: &str = "import os, sys\nos.setsid()\nD = sys.argv[1]\n";
     const END: &str =
@@ -48,6 +50,40 @@ mod root {
         timers in "";
         tree in "";
         unix in "";
+    }
+
+    /// Every field of every message, and every bit of most flags.
+    #[test]
+    #[ignore = "needs root and CRIU: run cargo xtask test"]
+    fn samples_of_every_kind() {
+        let scratch = Scratch::new().unwrap();
+        let images = scratch.dir("images").unwrap();
+        let crit = scratch.dir("crit").unwrap();
+        for kind in sample::kinds() {
+            let file = images.join(format!("{}", sample::name(kind)));
+            // What compare.py takes for an image.
+            let file = match kind {
+                Kind::IrmapCache => images.join("stats-irmap"),
+                _ => file,
+            };
+            fs::write(file, sample::image(kind, Header::default())).unwrap();
+        }
+        run(python()
+            .args(["-c", include_str!("compare.py")])
+            .args([&images, &crit]));
+        let mut compared = 0;
+        for kind in sample::kinds() {
+            let name = sample::name(kind);
+            let bytes = sample::image(kind, Header::default());
+            let theirs = match kind {
+                Kind::IrmapCache => crit.join("stats-irmap"),
+                _ => crit.join(name.to_string()),
+            };
+            compared += usize::from(compare(name, &bytes, &theirs));
+        }
+        // crit has no handler for binfmt-misc, signals and pidfds, and is wrong about
+        // shared memory.
+        assert_eq!(sample::kinds().count() - compared, 6);
     }
 
     fn check(script: &str, namespaces: &str) {

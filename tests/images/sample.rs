@@ -157,6 +157,8 @@ fn value(field: &FieldDescriptor, seed: u32, depth: u32) -> Value {
         }
         Type::Bool => Value::Bool(true),
         Type::Bytes => Value::Bytes(format!("a \"b\"\\ é\n{seed}").into_bytes().into()),
+        // The second record has nearly every bit, so that each flag is seen by its name.
+        Type::Uint32 if seed >= 200 => Value::U32(u32::MAX - seed),
         Type::Uint32 => Value::U32(seed * 0x0101),
         Type::Uint64 | Type::Fixed64 => Value::U64(u64::from(seed) << 40),
         Type::Int32 | Type::Sint32 => Value::I32(-1),

@@ -59,9 +59,10 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     for (criu, suite) in &suites {
         let mut command = target(root, "images");
         command.env("CRIU", criu).env("CRIT", suite.crit(root));
-        // 4.1.1 asks TCP sockets for an option that kernels since 6.16 refuse them.
+        // 4.1.1 asks TCP sockets for an option that kernels since 6.16 refuse them, and
+        // has not all fields of 4.2, which the samples have.
         if *suite == TRIXIE {
-            command.args(["--skip", "root::tcp"]);
+            command.args(["--skip", "root::tcp", "--skip", "root::samples"]);
         }
         steps.push(Step {
             name: format!("images of {}", suite.name),

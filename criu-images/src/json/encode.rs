@@ -35,6 +35,10 @@ pub(super) fn encode<R: BufRead, W: Write>(
     while json.key(&mut first, &mut key)? {
         match key.as_slice() {
             b"magic" => kind = Some(magic(&mut json, kind)?),
+            // What the header needs is needed before it is written.
+            b"version" | b"byte_order" if out.is_none() => {
+                return Err(json.error(JsonDefect::MagicLater));
+            }
             b"version" => {
                 if json.integer()? == 1 {
                     header.version = Version::V1;
