@@ -31,11 +31,11 @@ fn method() -> String {
     format!(
         "\
 `criu-rpc` and rust-criu 0.6.1 ask the same CRIU for the same, with the same options, in one \
-process and in turn, there and back. Each request starts a CRIU of its own and ends when it \
-has ended. The target has written to {} MiB of memory and is in a session of its own; a dump \
-leaves it running, a restore makes it a child of the asking process again, from the same \
-images for both. Opening the images folder is part of the time. Images are in memory \
-(`/dev/shm`) where there is such a folder, and written over the images of the round before.",
+process and in turn, each first as often as the other. Each request starts a CRIU of its own \
+and ends when that has ended. The target has written to {} MiB of memory and is in a session \
+of its own; a dump leaves it running, a restore makes it a child of the asking process again, \
+from the same images for both. Opening the images folder is part of the time. Images are in \
+memory (`/dev/shm`) where there is such a folder, and written over those of the round before.",
         MEMORY >> 20
     )
 }

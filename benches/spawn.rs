@@ -35,8 +35,8 @@ waits for the answer and for CRIU's end. `criu-rpc` is `Criu::at(path)?.version(
 exec` is the least that a program needs which starts CRIU with a closure to run in the child: \
 `std::process::Command` with `pre_exec`, the request as fixed bytes. Each program is a process \
 of its own, has written to each page of its memory before the first round, and has huge pages \
-switched off, so that its page tables are those of 4 KiB pages. The rounds go through all \
-programs in turn, there and back.";
+switched off, so that its page tables are those of 4 KiB pages. Each round goes through all \
+programs, in another order than the one before.";
 
 fn main() -> Result<()> {
     let arguments: Vec<_> = env::args().skip(1).collect();

@@ -1,7 +1,8 @@
-//! `Rounds`: cases measured in turn, A B C then C B A, until their ratios are known.
+//! `Rounds`: cases measured in turn, each once a round, until their ratios are known.
 //!
-//! In turn, so that what the machine does meanwhile meets all of them; and there and back,
-//! so that none always comes first, or always after the same neighbour.
+//! In turn, so that what the machine does meanwhile meets all of them; and each round in
+//! another order, so that none always comes first, or after the same neighbour, whose
+//! memory is still in the caches.
 
 use std::time::{Duration, Instant};
 
@@ -150,12 +151,9 @@ impl<'a> Rounds<'a> {
     }
 
     fn round(&mut self, round: usize, is_warm_up: bool) -> Result<()> {
-        let mut turns: Vec<_> = self.cases.iter_mut().zip(&mut self.runs).collect();
-        if round % 2 == 1 {
-            turns.reverse();
-        }
-        for (case, run) in turns {
-            let sample = run().map_err(|error| format!("{}: {error}", case.name()))?;
+        for turn in order(self.cases.len(), round) {
+            let case = &mut self.cases[turn];
+            let sample = self.runs[turn]().map_err(|error| format!("{}: {error}", case.name()))?;
             if !is_warm_up {
                 case.samples.push(sample);
             }
@@ -195,12 +193,27 @@ impl Measurement {
     }
 }
 
+/// The order of a round. In as many rounds as there are cases, each has been at each place
+/// and directly after each other equally often; for an odd number of cases, in twice as many
+/// (Williams' design).
+fn order(cases: usize, round: usize) -> Vec<usize> {
+    let zigzag = (0..cases).map(|place| match place % 2 {
+        0 => place / 2,
+        _ => cases - place.div_ceil(2),
+    });
+    let mut order: Vec<_> = zigzag.map(|case| (case + round) % cases).collect();
+    if (round / cases) % 2 == 1 {
+        order.reverse();
+    }
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
     use std::time::Duration;
 
-    use super::{Plan, Rounds};
+    use super::{Plan, Rounds, order};
 
     const PLAN: Plan = Plan {
         warm_up: 2,
@@ -211,7 +224,30 @@ mod tests {
     };
 
     #[test]
-    fn cases_take_turns_there_and_back() {
+    fn each_case_is_at_each_place_and_after_each_other_equally_often() {
+        for cases in 2..=9 {
+            let mut places = vec![vec![0; cases]; cases];
+            let mut pairs = vec![vec![0; cases]; cases];
+            for round in 0..2 * cases {
+                let order = order(cases, round);
+                for (place, &case) in order.iter().enumerate() {
+                    places[place][case] += 1;
+                }
+                for pair in order.windows(2) {
+                    pairs[pair[0]][pair[1]] += 1;
+                }
+            }
+            assert!(places.iter().flatten().all(|&times| times == 2), "{cases}");
+            for (a, row) in pairs.iter().enumerate() {
+                for (b, &times) in row.iter().enumerate() {
+                    assert_eq!(times, if a == b { 0 } else { 2 }, "{cases}: {a} {b}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn warm_up_rounds_are_run_but_not_counted() {
         let order = RefCell::new(String::new());
         let mut rounds = Rounds::new("order", "ms");
         for name in ["a", "b", "c"] {
@@ -222,7 +258,7 @@ mod tests {
         }
         let plan = Plan { most: 2, ..PLAN };
         let measured = rounds.run(&plan).unwrap();
-        assert_eq!(order.into_inner(), "abccbaabccba");
+        assert_eq!(order.into_inner(), "acbbaccbabca");
         assert_eq!(measured.rounds(), 2);
         assert_eq!(measured.cases[2].samples.len(), 2);
     }
