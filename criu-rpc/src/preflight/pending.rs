@@ -4,6 +4,7 @@ use super::pids;
 use crate::error::Error;
 use crate::operation::Operation;
 use crate::pid::Pid;
+use crate::preflight;
 use crate::refusal::Refusal;
 use crate::reply::Features;
 
@@ -33,6 +34,11 @@ impl Pending {
             needs,
             zombies,
         }
+    }
+
+    /// Whether it is this process that has to reap one.
+    pub(crate) fn has_zombie_of_ours(&self) -> bool {
+        self.zombies.iter().any(|&pid| preflight::is_our_child(pid))
     }
 
     /// Whether a pid that was a zombie's is still taken.

@@ -11,9 +11,13 @@ use crate::preflight::{self, Pending, Subject};
 use crate::program::Program;
 use crate::request::{FeatureCheck, Prepared, Sealed as _};
 
-/// How long a zombie gets to be reaped. CRIU would fail at once; but when a tree has just
-/// been dumped and killed, its orphans wait for an init that may look only every second.
+/// How long a zombie gets to be reaped by another. CRIU would fail at once; but when a tree
+/// has just been dumped and killed, its orphans wait for an init that may look only every
+/// second.
 const REAPED: Duration = Duration::from_secs(3);
+
+/// How long one of ours gets, which only another thread can reap meanwhile.
+const REAPED_BY_US: Duration = Duration::from_millis(50);
 
 /// How often it is looked at meanwhile.
 const LOOK: Duration = Duration::from_millis(5);
@@ -53,7 +57,8 @@ pub(crate) fn settle_blocking(criu: &Program, pending: Pending) -> Result<(), Er
 
 /// Refuses a request that does not get what it waits for.
 async fn settle(criu: &Program, mut pending: Pending, wait: &impl Wait) -> Result<(), Error> {
-    let until = Instant::now() + REAPED;
+    let ours = pending.has_zombie_of_ours();
+    let until = Instant::now() + if ours { REAPED_BY_US } else { REAPED };
     while pending.waits_for_zombies() && Instant::now() < until {
         let next = Instant::now() + LOOK;
         if wait.readable([], Some(next)).await.is_err() {
