@@ -1,7 +1,7 @@
 //! `RunningPageServer`: a page server and the CRIU that watches it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{PidfdFlags, Signal};
 
@@ -120,7 +120,7 @@ impl RunningPageServer {
         };
         let mut prepared = Prepared::question(operation);
         prepared.message.pid = Some(self.pid.as_raw().unsigned_abs());
-        prepared.time_limit = time_limit;
+        prepared.stop.until = time_limit.map(|limit| Instant::now() + limit);
         let (mut connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
         connection.end(END, wait).await;
         outcome
