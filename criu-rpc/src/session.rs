@@ -262,16 +262,23 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What CRIU has said already.
+    fn heard(&self) -> Result<Option<Event>, Error> {
+        match self.connection.try_receive() {
+            Ok(Some(datagram)) => Ok(Some(Event::Message(datagram))),
+            Ok(None) => Ok(Some(Event::Closed)),
+            Err(ReceiveError::Protocol(source)) => Err(self.protocol(source)),
+            Err(ReceiveError::System(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(None)
+            }
+            Err(ReceiveError::System(error)) => Err(self.system("receive from CRIU", error)),
+        }
+    }
+
     async fn next(&mut self, wait: &impl Wait) -> Result<Event, Error> {
         loop {
-            match self.connection.try_receive() {
-                Ok(Some(datagram)) => return Ok(Event::Message(datagram)),
-                Ok(None) => return Ok(Event::Closed),
-                Err(ReceiveError::Protocol(source)) => return Err(self.protocol(source)),
-                Err(ReceiveError::System(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(ReceiveError::System(error)) => {
-                    return Err(self.system("receive from CRIU", error));
-                }
+            if let Some(event) = self.heard()? {
+                return Ok(event);
             }
             let Some(socket) = self.connection.socket() else {
                 return Ok(Event::Closed);
@@ -292,7 +299,8 @@ impl<'a> Session<'a> {
                 continue;
             }
             if end {
-                return Ok(Event::Closed);
+                // It may have spoken between the look at the socket and the look at it.
+                return Ok(self.heard()?.unwrap_or(Event::Closed));
             }
             if cancelled {
                 return Ok(Event::Cancelled(CancelReason::Asked));
@@ -384,5 +392,47 @@ impl<'a> Session<'a> {
             what,
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::io;
+    use std::os::fd::BorrowedFd;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
+
+    use super::request_with;
+    use super::wait::{Wait, block_on, poll};
+    use crate::program::Program;
+    use crate::request::FeatureCheck;
+
+    /// Sees a CRIU end, and never what it said before.
+    struct EndFirst;
+
+    impl Wait for EndFirst {
+        async fn readable<const N: usize>(
+            &self,
+            fds: [Option<BorrowedFd<'_>>; N],
+            until: Option<Instant>,
+        ) -> io::Result<[bool; N]> {
+            let end = N.min(2) - 1;
+            poll([fds[end]], until)?;
+            Ok(std::array::from_fn(|number| number == end))
+        }
+    }
+
+    #[test]
+    fn an_answer_just_before_the_end_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("criu");
+        // FEATURE_CHECK, success, no feature.
+        let script = "#!/bin/sh\nprintf '\\010\\011\\020\\001\\102\\000' >&0\n";
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let criu = Program::first_of([program]).unwrap();
+        let features = block_on(request_with(&criu, FeatureCheck::default(), &EndFirst));
+        assert!(!features.unwrap().mem_track);
     }
 }
