@@ -74,7 +74,8 @@ fn a_future_can_be_dropped_at_each_stage() {
 fn a_future_can_be_dropped_after_the_answer() {
     alone(|| {
         unchanged(|| {
-            let play = Play::of(heeding(asked().send(&version(4, 2, None))).step(Step::Hang));
+            let slow = Step::Sleep(Duration::from_millis(100));
+            let play = Play::of(heeding(asked().send(&version(4, 2, None))).step(slow));
             drop_at_mark(&play, play.criu().run_async(VersionQuery::default()));
         });
     });
