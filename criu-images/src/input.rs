@@ -46,6 +46,7 @@ impl<R: BufRead> Input<R> {
     }
 
     /// What is buffered; empty only at the end.
+    #[inline]
     pub(crate) fn fill(&mut self) -> Result<&[u8]> {
         loop {
             match self.inner.fill_buf() {
@@ -67,6 +68,7 @@ impl<R: BufRead> Input<R> {
         })
     }
 
+    #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
         self.inner.consume(count);
         self.place.offset += u64::try_from(count).unwrap_or(0);
@@ -74,8 +76,15 @@ impl<R: BufRead> Input<R> {
 
     /// Replaces `out` by the next `length` bytes. Memory grows with what is there,
     /// not with what is claimed.
+    #[inline]
     pub(crate) fn take(&mut self, out: &mut Vec<u8>, length: usize, what: Part) -> Result<()> {
         out.clear();
+        // Most records are small, and wholly buffered.
+        if let Some(whole) = self.fill()?.get(..length) {
+            out.extend_from_slice(whole);
+            self.consume(length);
+            return Ok(());
+        }
         let found = self.append(out, length)?;
         if found < length {
             return Err(self.short(what, length, found));

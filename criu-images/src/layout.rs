@@ -127,7 +127,16 @@ impl Layout {
     }
 
     /// Goes past a record; tells what follows it.
+    #[inline]
     pub(crate) fn after(&mut self, record: &[u8]) -> Result<[Option<Trailer>; 2], Defect> {
+        if let Shape::Plain | Shape::Pagemap = self.shape {
+            self.first = false;
+            return Ok([None, None]);
+        }
+        self.trailers(record)
+    }
+
+    fn trailers(&mut self, record: &[u8]) -> Result<[Option<Trailer>; 2], Defect> {
         let first = std::mem::take(&mut self.first);
         let get = |number| wire::number(record, number);
         let need = |message: &'static str, field: &'static str, number| {
