@@ -89,7 +89,7 @@ impl<'r> Report<'r> {
                     .map(Function::path),
             );
             let how = self.judge(&format!("criu_req.{}", field.name), by);
-            let seen = [". received (", ". request ("];
+            let seen = [". received (", ". request (", ". requests ("];
             let member = format!(". {}", field.name);
             let tested =
                 self.tested(|test| test.has(&member) && seen.iter().any(|seen| test.has(seen)));

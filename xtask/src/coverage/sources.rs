@@ -250,8 +250,8 @@ impl Function {
             // Methods of other types may have the name, but then not all of this.
             let call = format!(". {} (", self.name);
             if parameters.next().is_some() {
-                let mut calls = test.find(&call);
-                calls.any(|at| test.as_slice()[at + 3] != ")")
+                let mut calls = test.find(&call[2..]);
+                calls.any(|at| test.is_method_call(at))
             } else {
                 let is_named = test.has(&self.owner) || test.has(&self.owner.to_lowercase());
                 is_named && test.has(&format!("{call} )"))

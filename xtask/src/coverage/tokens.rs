@@ -85,6 +85,15 @@ impl Tokens {
         found.any(|(at, _)| edge(at.wrapping_sub(1)) && edge(at + pattern.len()))
     }
 
+    /// Whether the name here is called with arguments, on something or, in a table of calls
+    /// that a macro makes, in front of `=>`.
+    pub(super) fn is_method_call(&self, name: usize) -> bool {
+        let inside = &self.all[name + 2..];
+        let on_something = name.checked_sub(1).is_some_and(|at| self.all[at] == ".");
+        let in_table = || after_close(inside).is_some_and(|token| token == "=>");
+        inside.first().is_some_and(|token| token != ")") && (on_something || in_table())
+    }
+
     /// The texts of the string literals.
     pub(super) fn strings(&self) -> impl Iterator<Item = &str> {
         self.all
@@ -123,6 +132,22 @@ impl Tokens {
         self.find(&member)
             .any(|start| start.checked_sub(1).is_none_or(|at| self.all[at] != "self"))
     }
+}
+
+/// The token after the bracket that ends this.
+fn after_close(rest: &[String]) -> Option<&String> {
+    let mut depth = 1;
+    for (at, token) in rest.iter().enumerate() {
+        match &**token {
+            "(" | "[" | "{" => depth += 1,
+            ")" | "]" | "}" => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return rest.get(at + 1);
+        }
+    }
+    None
 }
 
 /// Whether the rest of a literal gives a field a value other than `None`.
@@ -206,6 +231,19 @@ mod tests {
         assert!(!writes("CriuOpts { ps: Other { port: 1 } }", "port"));
         assert!(!writes("CriuOpts { a: f(pid, 1) }", "pid"));
         assert!(!writes("Other { pid: 1 }", "pid"));
+    }
+
+    #[test]
+    fn calls_with_arguments_are_told_from_other_uses_of_a_name() {
+        let calls = |code: &str| {
+            let tokens = tokens(code);
+            tokens.find("root (").any(|at| tokens.is_method_call(at))
+        };
+        assert!(calls("restore.root(\"/x\")"));
+        assert!(calls("table! { Restore; root(f(1)) => root = text; }"));
+        assert!(!calls("scratch.root()"));
+        assert!(!calls("fn root(x: u8) {}"));
+        assert!(!calls("let x = root(1);"));
     }
 
     #[test]
