@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::failure::{Failure, no_arguments};
-use crate::{codegen, doc, process};
+use crate::{codegen, coverage, doc, process};
 
 /// A module past this is two modules.
 const MAX_LINES: usize = 600;
@@ -17,6 +17,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
         "run `cargo fmt --all` and commit the result",
     )?;
     codegen::check(root)?;
+    coverage::check(root)?;
     module_lengths(root)?;
     process::run(
         process::cargo(root)

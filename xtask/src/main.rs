@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod codegen;
+mod coverage;
 mod criu;
 mod demo;
 mod doc;
@@ -26,7 +27,7 @@ struct Command {
     run: fn(&Path, &[String]) -> Result<(), Failure>,
 }
 
-const COMMANDS: [Command; 7] = [
+const COMMANDS: [Command; 8] = [
     Command {
         name: "criu",
         arguments: "[--suite sid|trixie|bookworm]",
@@ -68,6 +69,12 @@ const COMMANDS: [Command; 7] = [
         arguments: "[--check]",
         help: "proto/ to checked-in Rust, or see whether that is stale",
         run: codegen::run,
+    },
+    Command {
+        name: "coverage",
+        arguments: "[--check]",
+        help: "what of CRIU's RPC is reachable and tested, into criu-rpc/SUPPORT.md",
+        run: coverage::run,
     },
 ];
 

@@ -19,6 +19,7 @@ pub struct CpuInfoCheck<'a>(pub(super) Draft<'a>);
 
 impl<'a> CpuInfoDump<'a> {
     /// Writes into this folder.
+    #[doc(alias = "images_dir_fd")]
     pub fn new(images: impl Into<Dir<'a>>) -> Self {
         Self(Draft::new(images.into()))
     }
@@ -26,6 +27,7 @@ impl<'a> CpuInfoDump<'a> {
 
 impl<'a> CpuInfoCheck<'a> {
     /// Compares with the one in this folder.
+    #[doc(alias = "images_dir_fd")]
     pub fn new(images: impl Into<Dir<'a>>) -> Self {
         Self(Draft::new(images.into()))
     }

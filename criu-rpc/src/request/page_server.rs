@@ -13,6 +13,7 @@ pub struct PageServer<'a>(pub(super) Draft<'a>);
 impl<'a> PageServer<'a> {
     /// Writes into this folder. The port is the kernel's choice unless it is
     /// [set](Self::listen).
+    #[doc(alias = "images_dir_fd")]
     pub fn new(images: impl Into<Dir<'a>>) -> Self {
         let mut draft = Draft::new(images.into());
         draft.options.ps = Some(crate::proto::CriuPageServerInfo::default());
