@@ -130,11 +130,10 @@ impl<'a> Exchange<'a> {
     fn notice(&mut self, notice: Notice) -> Vec<u8> {
         let stage = notice.stage().clone();
         self.stage = Some(stage.clone());
-        if let (Operation::Restore, Some(pid)) = (self.operation, notice.pid()) {
-            // The root is stopped or waits for CRIU, so its pid cannot have been reused.
-            self.tree = Tree::at(pid, self.as_child)
-                .ok()
-                .or_else(|| self.tree.take());
+        // Several stages carry the root; the first to do so is the moment to take hold of it.
+        if let (Operation::Restore, Some(pid), None) = (self.operation, notice.pid(), &self.tree) {
+            // It is stopped or waits for CRIU, so its pid cannot have been reused.
+            self.tree = Tree::at(pid, self.as_child).ok();
         }
         let answer = match &mut self.hook {
             Some(hook) => hook(notice),
