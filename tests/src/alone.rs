@@ -1,5 +1,5 @@
 #![allow(unsafe_code)]
-//! A test in a process of its own.
+//! A process of one's own: for a test, and without fds from whoever started it.
 
 use std::any::type_name;
 use std::env;
@@ -28,7 +28,7 @@ const ALONE: &str = "CRIU_RS_ALONE";
 pub fn alone<F: FnOnce()>(body: F) {
     let name = test_name::<F>();
     if env::var(ALONE).is_ok_and(|running| running == name) {
-        close_on_exec();
+        close_fds_on_exec();
         return body();
     }
     let tests = env::current_exe().expect("the path of this test program");
@@ -54,10 +54,18 @@ pub fn alone<F: FnOnce()>(body: F) {
     );
 }
 
-fn close_on_exec() {
+/// Keeps every fd but stdin, stdout and stderr from programs started later. What the
+/// program that started us left open would else be in their images. Call it before there
+/// is another thread.
+///
+/// # Panics
+///
+/// When `/proc` cannot be read.
+pub fn close_fds_on_exec() {
     let fds = Proc::myself().fds().expect("the fds of this process");
     for number in fds.into_keys().filter(|number| *number > 2) {
-        // SAFETY: the fd is open, and no other thread is there to close it.
+        // SAFETY: the fd is open, and no other thread is there to close it. If there were,
+        // the flag below would not be set, or be set on another fd that must have it too.
         let fd = unsafe { BorrowedFd::borrow_raw(number) };
         fcntl_setfd(fd, FdFlags::CLOEXEC).expect("a flag of an open fd");
     }

@@ -25,7 +25,7 @@ mod scratch;
 mod spawned;
 mod workload;
 
-pub use alone::alone;
+pub use alone::{alone, close_fds_on_exec};
 pub use census::Census;
 pub use fake::player::play_as_criu;
 pub use fake::script::{Passed, Step, Stream};

@@ -3,11 +3,12 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, no_arguments};
 use crate::{criu, process};
 
 /// Hands over to the demo, so that its exit code and its last line are ours.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
+    no_arguments("demo", args)?;
     let criu = criu::find(root)?;
     let package = ["--release", "--locked", "--package", "criu-rs-tests"];
     process::run(
@@ -20,8 +21,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
     let mut demo = process::cargo(root);
     demo.args(["run", "--quiet"])
         .args(package)
-        .args(["--bin", "demo", "--"])
-        .args(args);
+        .args(["--bin", "demo"]);
     let cause = demo.env("CRIU", criu).exec();
     Err(process::not_started(
         &demo,

@@ -47,11 +47,12 @@ struct Waiting {
 }
 
 impl Helpers {
-    /// Starts `count` threads. From here on SIGUSR1 is blocked in this process.
+    /// Starts `count` threads. From here on SIGUSR1 is blocked in this process, and nothing
+    /// else, whatever it was started with: a restored process must show the same signals.
     pub(crate) fn start(count: usize, errors: &Arc<Errors>) -> io::Result<Self> {
         let mut signal = SigSet::empty();
         signal.add(Signal::SIGUSR1);
-        signal.thread_block()?;
+        signal.thread_set_mask()?;
         let asked = Arc::new(AtomicU64::new(0));
         let count_asked = Arc::clone(&asked);
         named("asked", move || {

@@ -2,10 +2,7 @@
 
 use std::thread;
 
-use super::pattern::{PAGE, Pattern, WORDS, digest};
-
-/// Pages in a part that is digested on its own: 1 MiB.
-const PART: usize = 256;
+use super::pattern::{PAGE, PART, Pattern, WORDS, digest};
 
 /// Memory that holds its pattern.
 #[derive(Debug)]
@@ -177,12 +174,14 @@ mod tests {
     #[test]
     fn untouched_memory_stays_right() {
         for pages in [1, 3, 1000, 200 * 256] {
-            let mut memory = Memory::new(Pattern::new(5, pages, 7, true));
+            let pattern = Pattern::new(5, pages, 7, true);
+            let mut memory = Memory::new(pattern);
             for _ in 0..50 {
                 memory.tick().unwrap();
             }
             let found = memory.digest();
             assert_eq!((found.found, found.mismatch), (found.expected, None));
+            assert_eq!(found.found, pattern.digest(50));
         }
     }
 

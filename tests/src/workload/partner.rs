@@ -51,22 +51,22 @@ impl Partner {
 
     /// Sends the count; the child must answer it, and have counted every exchange.
     pub(crate) fn exchange(&mut self, count: u64) -> Result<(), String> {
-        self.exchanges += 1;
+        let sent = self.exchanges + 1;
         let mut answer = [0; 24];
         self.to
             .write_all(&count.to_ne_bytes())
             .and_then(|()| self.from.read_exact(&mut answer))
-            .map_err(|error| format!("exchange {} with the child: {error}", self.exchanges))?;
+            .map_err(|error| format!("exchange {sent} with the child: {error}"))?;
         let [echo, exchanges, errors] = words(answer);
         if errors != 0 {
             return Err(format!("the child's memory: {errors} errors"));
         }
-        if (echo, exchanges) != (count, self.exchanges) {
-            let sent = self.exchanges;
+        if (echo, exchanges) != (count, sent) {
             return Err(format!(
                 "the child has {echo} in {exchanges} instead of {count} in {sent}"
             ));
         }
+        self.exchanges = sent;
         Ok(())
     }
 }

@@ -6,6 +6,9 @@ pub const PAGE: usize = 4096;
 /// Words of eight bytes, in the machine's byte order, in a page of the pattern.
 pub(crate) const WORDS: usize = PAGE / 8;
 
+/// Pages in a part that is digested on its own: 1 MiB.
+pub(crate) const PART: usize = 256;
+
 /// The golden ratio as a 64-bit fraction: odd, and its multiples spread evenly.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -95,6 +98,17 @@ impl Pattern {
             .iter()
             .flat_map(|word| word.to_ne_bytes())
             .collect()
+    }
+
+    /// The digest of all pages after `count` ticks: what a workload should report.
+    #[must_use]
+    pub fn digest(&self, count: u64) -> u64 {
+        let part = |first: u64| {
+            let pages = (first..self.pages).take(PART);
+            pages.fold(0, |sum, page| digest(sum, &self.page(page, count)))
+        };
+        let parts: Vec<_> = (0..self.pages).step_by(PART).map(part).collect();
+        digest(0, &parts)
     }
 
     fn page_at(&self, place: u64) -> u64 {
