@@ -12,10 +12,13 @@ mod target;
 
 mod root {
     mod asynchronous;
+    mod dump_restore;
     mod errors;
     mod killed;
     mod page_server;
     mod preflight;
     mod self_dump;
+    mod soak;
     mod stopping;
+    mod table;
 }

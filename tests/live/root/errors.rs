@@ -15,7 +15,7 @@ use nix::sched::CloneFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use crate::embedder::embedder;
-use crate::target::{Target, criu};
+use crate::target::{Target, criu, unchecked};
 
 /// What CRIU said of a request that failed for a known cause.
 #[track_caller]
@@ -67,7 +67,9 @@ fn no_process_has_the_pid() {
     let mut ended = Command::new("true").spawn().unwrap();
     ended.wait().unwrap();
 
-    let error = criu().run(Dump::new(&ended, scratch.path())).unwrap_err();
+    let error = unchecked()
+        .run(Dump::new(&ended, scratch.path()))
+        .unwrap_err();
     let failure = failed(error, Cause::NoSuchProcess);
     assert_eq!(failure.stage, Some(Stage::PreDump));
     assert_eq!(failure.errno, Some(3));
@@ -87,7 +89,7 @@ fn a_pid_is_taken() {
     criu().run(target.dump("images")).unwrap();
     for as_child in [false, true] {
         let restore = criu_rpc::Restore::new(target.images("images")).as_child(as_child);
-        let failure = failed(criu().run(restore).unwrap_err(), Cause::PidTaken);
+        let failure = failed(unchecked().run(restore).unwrap_err(), Cause::PidTaken);
         assert_eq!(failure.operation, Operation::Restore);
         assert_eq!(failure.stage, Some(Stage::PreRestore));
         assert_eq!(failure.errno, Some(17));
@@ -265,7 +267,7 @@ fn privileges_are_missing() {
         };
         let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
         let dump = Dump::new(pid, images.as_str()).leave_running(true);
-        let failure = failed(criu().run(dump).unwrap_err(), Cause::MissingCapability);
+        let failure = failed(unchecked().run(dump).unwrap_err(), Cause::MissingCapability);
         // Before its first stage and the first line of its log.
         assert_eq!((&failure.stage, &*failure.errors), (&None, &[][..]));
         assert!(failure.line().unwrap().contains("CAP_SYS_ADMIN"));

@@ -71,7 +71,13 @@ fn a_restore_is_cancelled_at_each_stage_while_that_is_possible() {
                     ..
                 }) if in_time => {
                     gone.assert_nothing_left();
-                    criu().run(gone.restore().log_level(criu_rpc::LogLevel::Debug).log_file("second.log")).unwrap()
+                    criu()
+                        .run(
+                            gone.restore()
+                                .log_level(criu_rpc::LogLevel::Debug)
+                                .log_file("second.log"),
+                        )
+                        .unwrap()
                 }
                 Ok(tree) if !in_time => tree,
                 other => panic!("at {stage}: {other:?}"),
