@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 
@@ -26,6 +27,30 @@ impl Cancel {
     pub fn cancel(&self) {
         // The only error is that it has been asked 2^64 times.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+/// When a request is to stop. The questions that come before it stop with it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stop {
+    pub(crate) until: Option<Instant>,
+    asked: Option<Arc<OwnedFd>>,
+}
+
+impl Stop {
+    /// From now on.
+    pub(crate) fn new(time_limit: Option<Duration>, cancel: Option<&Cancel>) -> io::Result<Self> {
+        // Its own number, since an event queue takes each only once.
+        let asked = cancel.map(|cancel| cancel.as_fd().try_clone_to_owned());
+        Ok(Self {
+            until: time_limit.and_then(|limit| Instant::now().checked_add(limit)),
+            asked: asked.transpose()?.map(Arc::new),
+        })
+    }
+
+    /// Readable once it is asked for.
+    pub(crate) fn asked(&self) -> Option<BorrowedFd<'_>> {
+        self.asked.as_ref().map(AsFd::as_fd)
     }
 }
 

@@ -2,16 +2,23 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::time::{Duration, Instant};
 
-use rustix::process::{PidfdFlags, Signal};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::io::retry_on_intr;
+use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use crate::pid::Pid;
 
 /// How many times it is looked through for processes that were started meanwhile.
 const SWEEPS: usize = 16;
 
+/// How long those that were killed get to end.
+const END: Duration = Duration::from_secs(10);
+
 /// Kills a process and all below it. They are stopped first, so that none starts another
-/// unseen; while the first lives, they are its descendants.
+/// unseen; while the first lives, they are its descendants. The first stays to be reaped.
 pub(crate) fn kill(root: Pid) {
     let mut seen = HashSet::new();
     let mut handles = Vec::new();
@@ -35,6 +42,24 @@ pub(crate) fn kill(root: Pid) {
     for handle in &handles {
         let _ = rustix::process::pidfd_send_signal(handle, Signal::KILL);
     }
+    // When all have ended, each is an orphan, and ours to reap if we adopt orphans.
+    let until = Instant::now() + END;
+    for handle in &handles {
+        see_end(handle.as_fd(), until);
+    }
+    for handle in handles.iter().skip(1) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+        // ECHILD: it is init's to reap.
+        let _ = retry_on_intr(|| rustix::process::waitid(WaitId::PidFd(handle.as_fd()), options));
+    }
+}
+
+fn see_end(handle: BorrowedFd<'_>, until: Instant) {
+    let left = until.saturating_duration_since(Instant::now());
+    let left = Timespec::try_from(left).ok();
+    let mut end = [PollFd::from_borrowed_fd(handle, PollFlags::IN)];
+    // One that cannot end by then is stuck in the kernel: nobody can do more.
+    let _ = retry_on_intr(|| rustix::event::poll(&mut end, left.as_ref()));
 }
 
 /// A process and its descendants.

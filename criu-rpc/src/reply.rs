@@ -105,7 +105,7 @@ pub struct Restored {
 
 /// What CRIU became after a restore ([`Restore::exec_command`](crate::Restore::exec_command)):
 /// a child of this process, and the parent of the tree unless that is a child of ours.
-/// Dropping it kills it.
+/// Dropping it kills it, but not the tree.
 #[derive(Debug)]
 pub struct Command(Swrk);
 
@@ -132,7 +132,7 @@ impl Command {
 
 impl Drop for Command {
     fn drop(&mut self) {
-        self.0.kill();
+        self.0.kill_alone();
     }
 }
 

@@ -30,8 +30,8 @@ pub(crate) use sealed::Request as Sealed;
 
 use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
 
+use crate::cancel::Stop;
 use crate::error::{Error, ProtocolError};
 use crate::notify::Hook;
 use crate::operation::Operation;
@@ -62,9 +62,7 @@ pub struct Prepared<'a> {
     pub(crate) inherited: Vec<OwnedFd>,
     pub(crate) hook: Option<Hook<'a>>,
     pub(crate) follower: Option<Follower<'a>>,
-    pub(crate) time_limit: Option<Duration>,
-    /// Readable once the request is to stop.
-    pub(crate) cancel: Option<OwnedFd>,
+    pub(crate) stop: Stop,
 }
 
 impl fmt::Debug for Prepared<'_> {
@@ -91,8 +89,7 @@ impl Prepared<'_> {
             inherited: Vec::new(),
             hook: None,
             follower: None,
-            time_limit: None,
-            cancel: None,
+            stop: Stop::default(),
         }
     }
 }

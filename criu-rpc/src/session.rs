@@ -20,7 +20,7 @@ pub use page_server::RunningPageServer;
 pub(crate) use settle::settle_blocking;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use connection::Connection;
@@ -28,6 +28,7 @@ use exchange::{Exchange, Next};
 use settle::look_over;
 use wait::{Block, Wait, block_on};
 
+use crate::cancel::Stop;
 use crate::cause::Cause;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
@@ -94,12 +95,29 @@ fn refuse_too_new<'c, W: Wait>(
     wait: &'c W,
 ) -> impl Future<Output = Result<(), Error>> + use<'c, W> {
     let operation = prepared.operation;
+    let stop = prepared.stop.clone();
     let need = since::need(&prepared.message);
     async move {
         let Some(need) = need else {
             return Ok(());
         };
-        let found = release(criu, wait).await?;
+        let found = release(criu, stop, wait)
+            .await
+            .map_err(|error| match error {
+                // It was not the question that took too long.
+                Error::Cancelled {
+                    stage,
+                    reason,
+                    ended,
+                    ..
+                } => Error::Cancelled {
+                    operation,
+                    stage,
+                    reason,
+                    ended,
+                },
+                other => other,
+            })?;
         if found >= need.since {
             return Ok(());
         }
@@ -112,12 +130,13 @@ fn refuse_too_new<'c, W: Wait>(
     }
 }
 
-/// The release of a CRIU, asked for once.
-async fn release(criu: &Program, wait: &impl Wait) -> Result<Version, Error> {
+/// The release of a CRIU, asked for once, within the time of the request that needs it.
+async fn release(criu: &Program, stop: Stop, wait: &impl Wait) -> Result<Version, Error> {
     if let Some(version) = criu.version() {
         return Ok(version);
     }
     let mut question = Prepared::question(Operation::Version);
+    question.stop = stop;
     let connection = Connection::start(criu, &mut question)?;
     let outcome = Session::new(connection, question)?.finish(wait).await?;
     let version = VersionQuery::answer(outcome).map_err(|source| Error::Protocol {
@@ -134,8 +153,7 @@ struct Session<'a> {
     exchange: Exchange<'a>,
     folders: Option<Folders<'a>>,
     follower: Option<Follower<'a>>,
-    until: Option<Instant>,
-    cancel: Option<OwnedFd>,
+    stop: Stop,
 }
 
 /// What a session waits for.
@@ -170,10 +188,7 @@ impl<'a> Session<'a> {
             connection,
             folders: prepared.folders,
             follower: prepared.follower,
-            until: prepared
-                .time_limit
-                .and_then(|limit| Instant::now().checked_add(limit)),
-            cancel: prepared.cancel,
+            stop: prepared.stop,
         })
     }
 
@@ -247,16 +262,23 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// What CRIU has said already.
+    fn heard(&self) -> Result<Option<Event>, Error> {
+        match self.connection.try_receive() {
+            Ok(Some(datagram)) => Ok(Some(Event::Message(datagram))),
+            Ok(None) => Ok(Some(Event::Closed)),
+            Err(ReceiveError::Protocol(source)) => Err(self.protocol(source)),
+            Err(ReceiveError::System(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(None)
+            }
+            Err(ReceiveError::System(error)) => Err(self.system("receive from CRIU", error)),
+        }
+    }
+
     async fn next(&mut self, wait: &impl Wait) -> Result<Event, Error> {
         loop {
-            match self.connection.try_receive() {
-                Ok(Some(datagram)) => return Ok(Event::Message(datagram)),
-                Ok(None) => return Ok(Event::Closed),
-                Err(ReceiveError::Protocol(source)) => return Err(self.protocol(source)),
-                Err(ReceiveError::System(error)) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(ReceiveError::System(error)) => {
-                    return Err(self.system("receive from CRIU", error));
-                }
+            if let Some(event) = self.heard()? {
+                return Ok(event);
             }
             let Some(socket) = self.connection.socket() else {
                 return Ok(Event::Closed);
@@ -266,8 +288,8 @@ impl<'a> Session<'a> {
             let (message, end) = (Some(socket.as_fd()), self.connection.pidfd());
             // What can no longer be stopped is not: its answer comes soon.
             let stoppable = !self.exchange.is_past_return();
-            let until = self.until.filter(|_| stoppable);
-            let cancel = self.cancel.as_ref().filter(|_| stoppable).map(AsFd::as_fd);
+            let until = self.stop.until.filter(|_| stoppable);
+            let cancel = self.stop.asked().filter(|_| stoppable);
             let tick = self.follower.as_ref().map(|_| Instant::now() + TICK);
             let [message, end, cancelled] = wait
                 .readable([message, end, cancel], until.into_iter().chain(tick).min())
@@ -277,7 +299,8 @@ impl<'a> Session<'a> {
                 continue;
             }
             if end {
-                return Ok(Event::Closed);
+                // It may have spoken between the look at the socket and the look at it.
+                return Ok(self.heard()?.unwrap_or(Event::Closed));
             }
             if cancelled {
                 return Ok(Event::Cancelled(CancelReason::Asked));
@@ -369,5 +392,47 @@ impl<'a> Session<'a> {
             what,
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::io;
+    use std::os::fd::BorrowedFd;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Instant;
+
+    use super::request_with;
+    use super::wait::{Wait, block_on, poll};
+    use crate::program::Program;
+    use crate::request::FeatureCheck;
+
+    /// Sees a CRIU end, and never what it said before.
+    struct EndFirst;
+
+    impl Wait for EndFirst {
+        async fn readable<const N: usize>(
+            &self,
+            fds: [Option<BorrowedFd<'_>>; N],
+            until: Option<Instant>,
+        ) -> io::Result<[bool; N]> {
+            let end = N.min(2) - 1;
+            poll([fds[end]], until)?;
+            Ok(std::array::from_fn(|number| number == end))
+        }
+    }
+
+    #[test]
+    fn an_answer_just_before_the_end_is_heard() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("criu");
+        // FEATURE_CHECK, success, no feature.
+        let script = "#!/bin/sh\nprintf '\\010\\011\\020\\001\\102\\000' >&0\n";
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let criu = Program::first_of([program]).unwrap();
+        let features = block_on(request_with(&criu, FeatureCheck::default(), &EndFirst));
+        assert!(!features.unwrap().mem_track);
     }
 }

@@ -90,21 +90,11 @@ impl Socket {
     /// there is none.
     ///
     /// # Errors
-    /// [`ReceiveError::Protocol`] for a message larger than any answer, which is discarded.
+    /// [`ReceiveError::Protocol`] for a message larger than any answer, which is left unread.
     pub(crate) fn try_receive(&self) -> Result<Option<Datagram>, ReceiveError> {
-        let peeked = retry_on_intr(|| {
-            rustix::net::recv(
-                &self.0,
-                &mut [0u8; 0][..],
-                RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT,
-            )
-        });
-        let size = match peeked {
-            Ok((_, size)) => size,
-            // The peer died with our message unread.
-            Err(Errno::CONNRESET) => return Ok(None),
-            Err(errno) => return Err(errno.into()),
-        };
+        let flags = RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+        let peek = || rustix::net::recv(&self.0, &mut [0u8; 0][..], flags);
+        let (_, size) = retry_on_reset(peek)?;
         if size > MAX_RESPONSE {
             return Err(ReceiveError::Protocol(ProtocolError::TooLarge {
                 bytes: size,
@@ -114,7 +104,7 @@ impl Socket {
         let mut bytes = vec![0; size];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-        let received = retry_on_intr(|| {
+        let received = retry_on_reset(|| {
             rustix::net::recvmsg(
                 &self.0,
                 &mut [IoSliceMut::new(&mut bytes)],
@@ -136,6 +126,15 @@ impl Socket {
         } else {
             Ok(Some(Datagram { bytes, fd }))
         }
+    }
+}
+
+/// A peer that dies with our message unread is told of once, before what it said; that is
+/// still there.
+fn retry_on_reset<T>(mut receive: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    match retry_on_intr(&mut receive) {
+        Err(Errno::CONNRESET) => retry_on_intr(receive),
+        received => received,
     }
 }
 

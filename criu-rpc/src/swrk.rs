@@ -185,6 +185,15 @@ impl Swrk {
         })
     }
 
+    /// Kills it, but not what it started, and reaps it.
+    pub(crate) fn kill_alone(&mut self) {
+        if self.ended.is_none() {
+            // It may have ended by itself.
+            let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+            self.reap();
+        }
+    }
+
     /// What it printed so far.
     pub(crate) fn output(&self) -> String {
         let size = self.output.metadata().map_or(0, |metadata| metadata.len());

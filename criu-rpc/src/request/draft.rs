@@ -1,12 +1,12 @@
 //! `Draft`: what the requests with options are made of, until they are sent.
 
 use std::fmt;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::options::{LogLevel, PageServerLink};
 use super::{Dir, Folders, Prepared};
-use crate::cancel::Cancel;
+use crate::cancel::{Cancel, Stop};
 use crate::error::Error;
 use crate::notify::Hook;
 use crate::operation::Operation;
@@ -155,12 +155,8 @@ impl<'a> Draft<'a> {
                 }
             }
         }
-        // Its own number, since an event queue takes each only once.
-        let cancel = self
-            .cancel
-            .map(|cancel| cancel.as_fd().try_clone_to_owned())
-            .transpose();
-        let cancel = cancel.map_err(|source| Error::System {
+        let stop = Stop::new(self.time_limit, self.cancel.as_ref());
+        let stop = stop.map_err(|source| Error::System {
             operation,
             what: "listen for a cancel",
             source,
@@ -190,8 +186,7 @@ impl<'a> Draft<'a> {
             inherited,
             hook: self.hook,
             follower: self.watcher.map(Follower::new),
-            time_limit: self.time_limit,
-            cancel,
+            stop,
         })
     }
 

@@ -1,7 +1,8 @@
 //! `RunningPageServer`: a page server and the CRIU that watches it.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use rustix::process::{PidfdFlags, Signal};
 
@@ -87,8 +88,6 @@ impl RunningPageServer {
             .pid
             .and_then(Pid::from_raw)
             .ok_or_else(|| missing("ps.pid"))?;
-        // The field is signed, the port is not: CRIU sends a large one as a negative number.
-        let port = answer.port.ok_or_else(|| missing("ps.port"))?.to_le_bytes();
         // CRIU has not waited for it yet, so its pid is still its own.
         let pidfd = rustix::process::pidfd_open(pid.as_rustix(), PidfdFlags::empty());
         let pidfd = pidfd.map_err(|errno| Error::System {
@@ -96,13 +95,17 @@ impl RunningPageServer {
             what: "find the page server",
             source: errno.into(),
         })?;
-        let port = u16::from_le_bytes([port[0], port[1]]);
-        Ok(Self {
+        // From here on, it ends with this.
+        let mut server = Self {
             connection: Some(connection),
             pid,
             pidfd,
-            port,
-        })
+            port: 0,
+        };
+        // The field is signed, the port is not: CRIU sends a large one as a negative number.
+        let port = answer.port.ok_or_else(|| missing("ps.port"))?.to_le_bytes();
+        server.port = u16::from_le_bytes([port[0], port[1]]);
+        Ok(server)
     }
 
     async fn wait_with(
@@ -120,8 +123,12 @@ impl RunningPageServer {
         };
         let mut prepared = Prepared::question(operation);
         prepared.message.pid = Some(self.pid.as_raw().unsigned_abs());
-        prepared.time_limit = time_limit;
-        let (mut connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
+        prepared.stop.until = time_limit.map(|limit| Instant::now() + limit);
+        let mut conversation = pin!(Session::new(connection, prepared)?.keep(wait));
+        // When this future is dropped, CRIU is waiting for the server: it has to end first.
+        let unwatched = Unwatched(&self.pidfd);
+        let (mut connection, outcome) = conversation.as_mut().await?;
+        drop(unwatched);
         connection.end(END, wait).await;
         outcome
             .response
@@ -133,12 +140,21 @@ impl RunningPageServer {
 
 impl Drop for RunningPageServer {
     fn drop(&mut self) {
+        drop(Unwatched(&self.pidfd));
         if self.connection.is_some() {
-            // It may have ended by itself.
-            let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
             // Asked for, so that CRIU reaps it; how it ended is known.
             drop(block_on(self.wait_with(Some(PATIENCE), &Block)));
         }
+    }
+}
+
+/// A server that nobody is going to wait for: it ends with this.
+struct Unwatched<'a>(&'a OwnedFd);
+
+impl Drop for Unwatched<'_> {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = rustix::process::pidfd_send_signal(self.0, Signal::KILL);
     }
 }
 

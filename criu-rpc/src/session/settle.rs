@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::answer_of;
 use super::wait::{Block, Wait, block_on};
+use crate::cancel::Stop;
 use crate::error::Error;
 use crate::preflight::{self, Pending, Subject};
 use crate::program::Program;
@@ -31,7 +32,8 @@ pub(super) fn look_over<'c, W: Wait>(
     wait: &'c W,
 ) -> impl Future<Output = Result<(), Error>> + use<'c, W> {
     let pending = before_sending(criu, prepared);
-    async move { settle(criu, pending?, wait).await }
+    let stop = prepared.stop.clone();
+    async move { settle(criu, pending?, stop, wait).await }
 }
 
 /// Refuses a prepared request that could not be carried out, unless that is turned off.
@@ -52,21 +54,28 @@ fn before_sending(criu: &Program, prepared: &Prepared<'_>) -> Result<Pending, Er
 
 /// Blocking, for a request that is not sent.
 pub(crate) fn settle_blocking(criu: &Program, pending: Pending) -> Result<(), Error> {
-    block_on(settle(criu, pending, &Block))
+    block_on(settle(criu, pending, Stop::default(), &Block))
 }
 
 /// Refuses a request that does not get what it waits for.
-async fn settle(criu: &Program, mut pending: Pending, wait: &impl Wait) -> Result<(), Error> {
+async fn settle(
+    criu: &Program,
+    mut pending: Pending,
+    stop: Stop,
+    wait: &impl Wait,
+) -> Result<(), Error> {
     let ours = pending.has_zombie_of_ours();
     let until = Instant::now() + if ours { REAPED_BY_US } else { REAPED };
+    let until = stop.until.map_or(until, |stop| stop.min(until));
     while pending.waits_for_zombies() && Instant::now() < until {
         let next = Instant::now() + LOOK;
-        if wait.readable([], Some(next)).await.is_err() {
+        if !matches!(wait.readable([stop.asked()], Some(next)).await, Ok([false])) {
             break;
         }
     }
     if pending.needs_features() && criu.features().is_none() {
-        let question = FeatureCheck::default().prepare()?;
+        let mut question = FeatureCheck::default().prepare()?;
+        question.stop = stop;
         // A CRIU that cannot even answer this is left to fail by itself.
         if let Ok(features) = answer_of::<FeatureCheck>(criu, question, wait).await {
             criu.learn_features(features);

@@ -46,7 +46,8 @@ impl Drop for Tree {
             family::kill(root.pid());
             ended(END);
         }
-        if root.is_child() {
+        // It is our child by request, or because we adopt orphans and CRIU has ended.
+        if ended(Duration::ZERO) {
             reap(root.pidfd());
         }
     }

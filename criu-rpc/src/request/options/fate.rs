@@ -27,7 +27,8 @@ setters! { Dump, SelfDump, PreDump => {
     /// without end; CRIU's default is 10 s. It does not bound the whole dump. CRIU 2.4.
     #[doc(alias = "timeout")]
     fn freeze_timeout(draft, limit: Duration) {
-        let seconds = limit.as_secs() + u64::from(limit.subsec_nanos() > 0);
+        let more = u64::from(limit.subsec_nanos() > 0);
+        let seconds = limit.as_secs().saturating_add(more);
         draft.options.timeout = Some(u32::try_from(seconds).unwrap_or(u32::MAX));
     }
 }}

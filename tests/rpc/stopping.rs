@@ -1,0 +1,302 @@
+//! Time limits and cancels.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criu_rpc::{Cancel, CancelReason, Ended, Error, Operation, PreDump, Stage};
+use criu_rs_tests::proto::CriuReqType;
+use criu_rs_tests::{FakeCriu, Step, TASK_PID};
+
+use crate::front::Front;
+use crate::play::{Play, somebody};
+use crate::words::{asked, dumping, inventory, notice, restored, yes};
+
+const SHORT: Duration = Duration::from_millis(50);
+
+/// Time for all that the script says before it is silent.
+const LONGER: Duration = Duration::from_millis(600);
+
+/// How a request was stopped.
+type Stopped = (CancelReason, Option<Stage>, Ended);
+
+fn stopped<T: std::fmt::Debug>(result: Result<T, Error>) -> Stopped {
+    match result {
+        Err(Error::Cancelled {
+            stage,
+            reason,
+            ended,
+            ..
+        }) => (reason, stage, ended),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Notices at once that nobody listens any more.
+fn heeding(script: FakeCriu) -> FakeCriu {
+    script
+        .step(Step::Mark("here".into()))
+        .step(Step::Eof)
+        .step(Step::Exit(1))
+}
+
+/// Dumps, and asks it to stop at the mark `here`.
+fn cancelled(front: Front, play: &Play) -> Result<criu_rpc::Dumped, Error> {
+    let cancel = Cancel::new().unwrap();
+    let dump = play.dump().cancel_with(&cancel);
+    play.at_mark("here", || cancel.cancel(), || front.run(&play.criu(), dump))
+}
+
+fronts! {
+    silence_is_limited,
+    a_limit_holds_over_all_stages,
+    a_limit_that_is_kept_does_nothing,
+    no_time_at_all_stops_what_is_not_done,
+    a_slow_hook_uses_up_the_time,
+    a_cancel_stops_a_silent_criu,
+    a_cancel_can_come_first,
+    one_cancel_stops_several,
+    a_dump_after_its_last_stage_is_not_stopped,
+    a_restore_past_return_is_not_stopped,
+    a_stage_that_nobody_hears_of_is_not_answered,
+    the_question_before_a_request_is_limited_too,
+    a_chain_is_stopped_in_a_round,
+    a_criu_that_does_not_notice_is_killed,
+}
+
+fn silence_is_limited(front: Front) {
+    let play = Play::of(heeding(asked()));
+    let start = Instant::now();
+    let result = front.run(&play.criu(), play.dump().time_limit(SHORT));
+    assert!(start.elapsed() >= SHORT);
+    assert_eq!(
+        stopped(result),
+        (CancelReason::TimeLimit, None, Ended::Exited(1))
+    );
+}
+
+fn a_limit_holds_over_all_stages(front: Front) {
+    let script = asked()
+        .notify("pre-dump", None)
+        .notify("network-lock", None);
+    let play = Play::of(heeding(script));
+    let result = front.run(&play.criu(), play.dump().time_limit(LONGER));
+    let at = Some(Stage::NetworkLock);
+    assert_eq!(
+        stopped(result),
+        (CancelReason::TimeLimit, at, Ended::Exited(1))
+    );
+}
+
+fn a_limit_that_is_kept_does_nothing(front: Front) {
+    for limit in [Duration::from_secs(60), Duration::MAX] {
+        let play = Play::of(dumping().send(&yes(CriuReqType::Dump)));
+        front
+            .run(&play.criu(), play.dump().time_limit(limit))
+            .unwrap();
+    }
+}
+
+/// What CRIU has said already is heard before the clock is looked at.
+fn no_time_at_all_stops_what_is_not_done(front: Front) {
+    let play = Play::of(heeding(asked()));
+    let result = front.run(&play.criu(), play.dump().time_limit(Duration::ZERO));
+    assert_eq!(stopped(result).0, CancelReason::TimeLimit);
+}
+
+fn a_slow_hook_uses_up_the_time(front: Front) {
+    let play = Play::of(heeding(asked().notify("pre-dump", None)));
+    let dump = play.dump().time_limit(LONGER).hook(|_| {
+        thread::sleep(LONGER);
+        Ok(criu_rpc::Answer::Continue)
+    });
+    let at = Some(Stage::PreDump);
+    let result = stopped(front.run(&play.criu(), dump));
+    assert_eq!(result, (CancelReason::TimeLimit, at, Ended::Exited(1)));
+}
+
+fn a_cancel_stops_a_silent_criu(front: Front) {
+    let play = Play::of(heeding(asked()));
+    let result = stopped(cancelled(front, &play));
+    assert_eq!(result, (CancelReason::Asked, None, Ended::Exited(1)));
+
+    let play = Play::of(heeding(dumping().notify("query-ext-files", None)));
+    let (reason, stage, _) = stopped(cancelled(front, &play));
+    assert_eq!(
+        (reason, stage),
+        (CancelReason::Asked, Some(Stage::QueryExtFiles))
+    );
+}
+
+fn a_cancel_can_come_first(front: Front) {
+    let cancel = Cancel::new().unwrap();
+    cancel.cancel();
+    cancel.cancel();
+    for _ in 0..2 {
+        let play = Play::of(heeding(asked()));
+        let result = front.run(&play.criu(), play.dump().cancel_with(&cancel));
+        assert_eq!(stopped(result).0, CancelReason::Asked);
+    }
+}
+
+fn one_cancel_stops_several(front: Front) {
+    let cancel = Cancel::new().unwrap();
+    let plays = [Play::of(heeding(asked())), Play::of(heeding(asked()))];
+    thread::scope(|scope| {
+        for play in &plays {
+            scope.spawn(|| {
+                let dump = play.dump().cancel_with(&cancel);
+                assert_eq!(
+                    stopped(front.run(&play.criu(), dump)).0,
+                    CancelReason::Asked
+                );
+            });
+        }
+        plays.iter().for_each(|play| play.wait_mark("here"));
+        cancel.cancel();
+    });
+}
+
+/// The images are written, and the tree is about to be let go.
+fn a_dump_after_its_last_stage_is_not_stopped(front: Front) {
+    let script = dumping()
+        .notify("post-dump", None)
+        .step(Step::Mark("here".into()))
+        .step(Step::Sleep(LONGER))
+        .send(&yes(CriuReqType::Dump));
+    let play = Play::of(script);
+    let cancel = Cancel::new().unwrap();
+    let dump = play.dump().cancel_with(&cancel).time_limit(LONGER);
+    play.at_mark("here", || cancel.cancel(), || front.run(&play.criu(), dump))
+        .unwrap();
+}
+
+/// The tree runs, whatever becomes of CRIU.
+fn a_restore_past_return_is_not_stopped(front: Front) {
+    let script = asked()
+        .step(Step::StartTask { sibling: false })
+        .notify("post-restore", Some(TASK_PID))
+        .notify("pre-resume", None)
+        .step(Step::Mark("here".into()))
+        .step(Step::Sleep(LONGER))
+        .notify("post-resume", None)
+        .step(Step::Sleep(SHORT))
+        .send(&restored(TASK_PID));
+    let play = Play::of(script);
+    let cancel = Cancel::new().unwrap();
+    let restore = play.restore().cancel_with(&cancel).time_limit(LONGER);
+    play.at_mark(
+        "here",
+        || cancel.cancel(),
+        || front.run(&play.criu(), restore),
+    )
+    .unwrap();
+    play.assert_task_runs();
+}
+
+/// CRIU undoes a dump when it cannot tell of its next stage.
+fn a_stage_that_nobody_hears_of_is_not_answered(front: Front) {
+    let script = asked()
+        .step(Step::Mark("here".into()))
+        .step(Step::Eof)
+        .send(&notice("pre-dump", None))
+        .step(Step::Hang);
+    let play = Play::of(script);
+    let (_, stage, ended) = stopped(cancelled(front, &play));
+    assert_eq!((stage, ended), (None, Ended::Exited(1)));
+    assert!(play.acks().is_empty());
+}
+
+/// The release is asked for before the request, and within its time.
+fn the_question_before_a_request_is_limited_too(front: Front) {
+    let play = Play::of(heeding(asked()));
+    let round = PreDump::new(somebody(), play.images()).time_limit(SHORT);
+    let error = front.run(&play.criu(), round).unwrap_err();
+    let named = matches!(
+        error,
+        Error::Cancelled {
+            operation: Operation::PreDump,
+            ..
+        }
+    );
+    assert!(named, "{error:?}");
+
+    let play = Play::of(heeding(asked()));
+    let cancel = Cancel::new().unwrap();
+    let round = PreDump::new(somebody(), play.images()).cancel_with(&cancel);
+    let run = || front.run(&play.criu(), round);
+    let result = stopped(play.at_mark("here", || cancel.cancel(), run));
+    assert_eq!(result.0, CancelReason::Asked);
+}
+
+fn a_chain_is_stopped_in_a_round(front: Front) {
+    let script = asked()
+        .send(&yes(CriuReqType::PreDump))
+        .step(Step::Request)
+        .step(inventory());
+    let play = Play::of(heeding(script));
+    let chain = play.criu().pre_dump_chain();
+    let chain = front
+        .pre_dump(chain, PreDump::new(somebody(), play.images()))
+        .unwrap();
+    let result = front.dump(chain, play.dump().time_limit(SHORT));
+    assert_eq!(
+        stopped(result),
+        (CancelReason::TimeLimit, None, Ended::Exited(1))
+    );
+}
+
+/// Those that take CRIU's whole patience of five seconds, side by side.
+fn a_criu_that_does_not_notice_is_killed(front: Front) {
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let play = Play::of(asked().step(Step::Hang));
+            let start = Instant::now();
+            let result = front.run(&play.criu(), play.dump().time_limit(SHORT));
+            assert!(
+                start.elapsed() > Duration::from_secs(4),
+                "it is asked first"
+            );
+            let killed = (CancelReason::TimeLimit, None, Ended::Killed(9));
+            assert_eq!(stopped(result), killed);
+        });
+        scope.spawn(|| {
+            // As CRIU does while it restores.
+            let script = asked()
+                .step(Step::BlockSignals)
+                .step(Step::Mark("here".into()));
+            let play = Play::of(script.step(Step::Hang));
+            assert_eq!(stopped(cancelled(front, &play)).2, Ended::Killed(9));
+        });
+        scope.spawn(|| {
+            // Its task is a child of it, and it has told nobody of it yet.
+            let script = asked()
+                .step(Step::StartTask { sibling: false })
+                .step(Step::BlockSignals)
+                .step(Step::Mark("here".into()))
+                .step(Step::Hang);
+            let play = Play::of(script);
+            let cancel = Cancel::new().unwrap();
+            let restore = play.restore().cancel_with(&cancel);
+            let run = || front.run(&play.criu(), restore);
+            let result = play.at_mark("here", || cancel.cancel(), run);
+            assert_eq!(stopped(result).2, Ended::Killed(9));
+            play.assert_task_is_gone();
+        });
+        scope.spawn(|| {
+            let script = asked()
+                .step(Step::StartTask { sibling: true })
+                .notify("post-restore", Some(TASK_PID))
+                .step(Step::BlockSignals)
+                .step(Step::Hang);
+            let play = Play::of(script);
+            let restore = play.restore().as_child(true).time_limit(LONGER);
+            let (_, stage, ended) = stopped(front.run(&play.criu(), restore));
+            assert_eq!((stage, ended), (Some(Stage::PostRestore), Ended::Killed(9)));
+            assert_eq!(
+                play.task().state(),
+                None,
+                "it is our child, so it is reaped"
+            );
+        });
+    });
+}
