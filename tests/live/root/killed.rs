@@ -85,7 +85,7 @@ fn at_each_stage_of_a_dump_the_target_runs_on() {
 #[test]
 #[ignore = "needs root and CRIU: cargo xtask test"]
 fn while_it_writes_pages_the_target_runs_on() {
-    const MOMENTS: u32 = 20;
+    const MOMENTS: u64 = 20;
     const MEMORY: u64 = 256 << 20;
     let target = Target::start_as(|settings| Settings {
         memory_mib: MEMORY >> 20,
@@ -98,13 +98,15 @@ fn while_it_writes_pages_the_target_runs_on() {
     let mut caught = 0;
     for moment in 0..MOMENTS {
         let images = target.images("images");
-        let share = (f64::from(moment) + chance()) / f64::from(MOMENTS);
+        // Anywhere in its part of the first nine tenths.
+        let part = MEMORY / 10 * 9 / MOMENTS;
+        let enough = moment * part + below(part) + 1;
         let watched = images.clone();
         let dump = target.dump("images").hook(move |notice| {
             if *notice.stage() == Stage::QueryExtFiles {
                 let (criu, watched) = (handle(notice.criu()), watched.clone());
                 thread::spawn(move || {
-                    while written(&watched) < (MEMORY as f64 * 0.9 * share) as u64 + 1 {
+                    while written(&watched) < enough {
                         thread::sleep(Duration::from_micros(200));
                     }
                     // It may be done by now.
@@ -201,11 +203,10 @@ fn written(images: &Path) -> u64 {
         .sum()
 }
 
-/// From 0 to 1.
-fn chance() -> f64 {
+/// A chance number below a limit.
+fn below(limit: u64) -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    let bits = RandomState::new().hash_one(()) >> 11;
-    bits as f64 / (1u64 << 53) as f64
+    RandomState::new().hash_one(()) % limit
 }
 
 fn fds(target: &Target) -> Vec<(i32, PathBuf)> {
