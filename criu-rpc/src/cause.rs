@@ -17,7 +17,8 @@ pub enum Cause {
     MissingCapability,
     /// The task belongs to another user, and `CAP_SYS_RESOURCE` is missing.
     OtherUser,
-    /// This CRIU is older than the kernel and cannot read its vDSO.
+    /// This CRIU is older than the kernel and stumbles over what is new there: its vDSO, or
+    /// a socket.
     KernelTooNew,
     /// A task holds a file CRIU cannot dump, such as a userfaultfd.
     UnsupportedFile,
@@ -42,13 +43,15 @@ pub enum Cause {
 }
 
 /// A piece of CRIU's message, and the cause it gives away.
-const LINES: [(&str, Cause); 16] = [
+const LINES: [(&str, Cause); 17] = [
     (
         "CAP_CHECKPOINT_RESTORE capability",
         Cause::MissingCapability,
     ),
     ("Can't get rlimit", Cause::OtherUser),
     ("Unexpected rt vDSO area bounds", Cause::KernelTooNew),
+    // SO_PASSCRED, which a TCP or UDP socket has no more since Linux 6.16.
+    ("Can't get 1:16 opt", Cause::KernelTooNew),
     ("of that type [", Cause::UnsupportedFile),
     ("Connected TCP socket", Cause::TcpEstablished),
     ("Consider using --shell-job", Cause::ShellJob),
@@ -73,17 +76,19 @@ impl Cause {
         errno: Option<i32>,
         mut lines: impl Iterator<Item = &'a str>,
     ) -> Option<Self> {
-        let told = lines.find_map(|line| {
-            LINES
-                .iter()
-                .find(|(piece, _)| line.contains(piece))
-                .map(|(_, cause)| *cause)
-        });
-        told.or(match errno {
+        lines.find_map(Self::of).or(match errno {
             Some(libc_errno::ESRCH) => Some(Self::NoSuchProcess),
             Some(libc_errno::EEXIST) => Some(Self::PidTaken),
             _ => None,
         })
+    }
+
+    /// The cause that this line gives away.
+    pub(crate) fn of(line: &str) -> Option<Self> {
+        LINES
+            .iter()
+            .find(|(piece, _)| line.contains(piece))
+            .map(|(_, cause)| *cause)
     }
 
     /// What to do about it, when there is something.
@@ -97,7 +102,9 @@ impl Cause {
                 "run as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE"
             }
             Self::OtherUser => "give this process CAP_SYS_RESOURCE, or run it as the same user",
-            Self::KernelTooNew => "use a newer CRIU: 4.1 or later for Linux 6.13",
+            Self::KernelTooNew => {
+                "use a newer CRIU: 4.1 or later for Linux 6.13, 4.2 for sockets on Linux 6.16"
+            }
             Self::UnsupportedFile => "close that file in the task before the dump",
             Self::TcpEstablished => "set tcp_established, or close the connection",
             Self::ShellJob => "set shell_job, or dump from the session leader on",

@@ -212,11 +212,17 @@ pub struct Failure {
 impl Failure {
     /// The line that tells best what went wrong, in CRIU's words.
     ///
-    /// CRIU prints the cause first, then each caller prints that it failed.
+    /// That is the one with the known cause or, without one, the first: CRIU prints the
+    /// cause, then each caller prints that it failed; but helpers that it tried and did
+    /// without stand before both.
     pub fn line(&self) -> Option<&str> {
-        let error = self.errors.iter().find(|error| !error.is_harmless());
-        error
-            .map(|error| &*error.message)
+        let logged = || self.errors.iter().map(|error| &*error.message);
+        let known = |line: &&str| self.cause.is_some() && Cause::of(line) == self.cause;
+        let first = || self.errors.iter().find(|error| !error.is_harmless());
+        logged()
+            .chain(self.output.lines())
+            .find(known)
+            .or_else(|| first().map(|error| &*error.message))
             .or_else(|| self.output.lines().rfind(|line| !line.trim().is_empty()))
     }
 }

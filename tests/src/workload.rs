@@ -45,9 +45,18 @@ impl Workload {
     ///
     /// When it cannot be started or ends at once, with what it printed.
     pub fn start(bin: impl AsRef<Path>, settings: Settings) -> io::Result<Self> {
+        Self::start_by(Command::new(bin.as_ref()), settings)
+    }
+
+    /// The same, by a command that becomes the program `workload`: to have it hold something
+    /// besides.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_by(mut command: Command, settings: Settings) -> io::Result<Self> {
         let errors = settings.status.with_extension("err");
         drop(std::fs::remove_file(&settings.status));
-        let mut command = Command::new(bin.as_ref());
         command.args(settings.to_args()).current_dir("/");
         command
             .stdin(Stdio::null())
