@@ -48,7 +48,7 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         all: false,
     }];
     for (criu, suite) in &suites {
-        let mut command = target(root, "live");
+        let mut command = target(root, "criu-rs-tests", "live");
         command.env("CRIU", criu).env("CRIU_OLD", &old);
         steps.push(Step {
             name: format!("live on {}", suite.name),
@@ -57,7 +57,7 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         });
     }
     for (criu, suite) in &suites {
-        let mut command = target(root, "images");
+        let mut command = target(root, "criu-rs-tests", "images");
         command.env("CRIU", criu).env("CRIT", suite.crit(root));
         // 4.1.1 asks TCP sockets for an option that kernels since 6.16 refuse them, and
         // has not all fields of 4.2, which the samples have.
@@ -71,7 +71,7 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         });
     }
     for (_, suite) in &suites {
-        let mut command = target(root, "schema");
+        let mut command = target(root, "criu-rs-tests", "schema");
         command.env("CRIU_DESCRIPTORS", suite.descriptors(root));
         steps.push(Step {
             name: format!("schema of {}", suite.name),
@@ -79,19 +79,20 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    let mut command = target(root, "ckpt", "image");
+    // The release whose words and output these are.
+    command.env("CRIT", SID.crit(root));
+    steps.push(Step {
+        name: format!("ckpt image beside crit of {}", SID.name),
+        command,
+        all: true,
+    });
     Ok(steps)
 }
 
-fn target(root: &Path, name: &str) -> Command {
+fn target(root: &Path, package: &str, name: &str) -> Command {
     let mut command = process::cargo(root);
-    command.args([
-        "test",
-        "--locked",
-        "--package",
-        "criu-rs-tests",
-        "--test",
-        name,
-    ]);
+    command.args(["test", "--locked", "--package", package, "--test", name]);
     command.args(["--", "--include-ignored"]);
     command
 }
