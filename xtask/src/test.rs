@@ -79,6 +79,14 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    let mut command = target(root, "image");
+    // The release whose words and output these are.
+    command.env("CRIT", SID.crit(root));
+    steps.push(Step {
+        name: format!("ckpt image beside crit of {}", SID.name),
+        command,
+        all: true,
+    });
     Ok(steps)
 }
 
