@@ -14,7 +14,9 @@ mod root {
     mod asynchronous;
     mod dump_restore;
     mod errors;
+    mod inherit;
     mod killed;
+    mod namespaces;
     mod page_server;
     mod preflight;
     mod self_dump;
