@@ -84,11 +84,12 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
 
 fn target(root: &Path, name: &str) -> Command {
     let mut command = process::cargo(root);
+    // As the whole workspace is built, so that it is not built again.
     command.args([
         "test",
+        "--workspace",
+        "--all-features",
         "--locked",
-        "--package",
-        "criu-rs-tests",
         "--test",
         name,
     ]);

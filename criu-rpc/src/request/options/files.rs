@@ -21,6 +21,13 @@ setters! { Dump, SelfDump, Restore => {
     fn evasive_devices(draft, on: bool) {
         draft.options.evasive_devices = Some(on);
     }
+
+    /// Allows a tree whose terminal's master is outside it. The restore makes a new
+    /// terminal, and sends its master to the [hook](Restore::hook) at the stage
+    /// [`OrphanPtsMaster`](crate::Stage::OrphanPtsMaster). CRIU 2.12.
+    fn orphan_pts_master(draft, on: bool) {
+        draft.options.orphan_pts_master = Some(on);
+    }
 }}
 
 setters! { Dump, SelfDump, PreDump => {
@@ -53,13 +60,6 @@ setters! { Restore => {
     /// request runs; this one is closed then.
     fn inherit_fd(draft, key: InheritKey, fd: OwnedFd) {
         draft.inherit(key.to_string(), fd);
-    }
-
-    /// Sends the master of the tree's terminal to the [hook](Restore::hook), at the stage
-    /// [`OrphanPtsMaster`](crate::Stage::OrphanPtsMaster). For trees whose terminal's
-    /// master was outside; dumped with `shell_job`.
-    fn orphan_pts_master(draft, on: bool) {
-        draft.options.orphan_pts_master = Some(on);
     }
 }}
 
