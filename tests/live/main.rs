@@ -23,4 +23,5 @@ mod root {
     mod soak;
     mod stopping;
     mod table;
+    mod terminal;
 }
