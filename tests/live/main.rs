@@ -12,6 +12,7 @@ mod target;
 
 mod root {
     mod asynchronous;
+    mod caller;
     mod dump_restore;
     mod errors;
     mod inherit;

@@ -1,6 +1,6 @@
 //! What is dumped here: a small workload in a scratch folder of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -36,6 +36,18 @@ pub(crate) fn detached(words: &[&str]) -> Command {
         .stdout(Stdio::null())
         .stderr(Stdio::null());
     command
+}
+
+/// That no CRIU works in a folder any more.
+#[track_caller]
+pub(crate) fn assert_no_criu(folder: &Path) {
+    eventually("no CRIU in the folder", REAPING, || {
+        let mut working = std::fs::read_dir("/proc")?.flatten();
+        let here = |cwd: PathBuf| cwd == folder;
+        let one = working.any(|entry| std::fs::read_link(entry.path().join("cwd")).is_ok_and(here));
+        Ok((!one).then_some(()))
+    })
+    .unwrap();
 }
 
 /// A workload that runs.
