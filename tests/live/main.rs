@@ -12,13 +12,17 @@ mod target;
 
 mod root {
     mod asynchronous;
+    mod caller;
     mod dump_restore;
     mod errors;
+    mod inherit;
     mod killed;
+    mod namespaces;
     mod page_server;
     mod preflight;
     mod self_dump;
     mod soak;
     mod stopping;
     mod table;
+    mod terminal;
 }

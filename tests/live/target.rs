@@ -1,7 +1,7 @@
 //! What is dumped here: a small workload in a scratch folder of its own.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use criu_rpc::{Criu, Dump, Pid, Restore, Restored};
@@ -21,6 +21,33 @@ pub(crate) fn criu() -> Criu {
 /// The same, taken at its own word: a preflight would see these errors coming.
 pub(crate) fn unchecked() -> Criu {
     criu().preflight_checks(false)
+}
+
+/// Closes what the test runner leaked into this process, and becomes a command.
+const CLEAN: &str = r#"for fd in /proc/self/fd/*; do fd=${fd##*/}
+    [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done; exec "$@""#;
+
+/// A command in a session of its own, with nothing open but `/dev/null`.
+pub(crate) fn detached(words: &[&str]) -> Command {
+    let mut command = Command::new("bash");
+    command.args(["-c", CLEAN, "bash", "setsid"]).args(words);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command
+}
+
+/// That no CRIU works in a folder any more.
+#[track_caller]
+pub(crate) fn assert_no_criu(folder: &Path) {
+    eventually("no CRIU in the folder", REAPING, || {
+        let mut working = std::fs::read_dir("/proc")?.flatten();
+        let here = |cwd: PathBuf| cwd == folder;
+        let one = working.any(|entry| std::fs::read_link(entry.path().join("cwd")).is_ok_and(here));
+        Ok((!one).then_some(()))
+    })
+    .unwrap();
 }
 
 /// A workload that runs.

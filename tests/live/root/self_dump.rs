@@ -9,7 +9,7 @@ use criu_rpc::{Criu, Restore, SelfDump};
 use criu_rs_tests::{Proc, Scratch, Spawned, eventually, real_criu};
 
 use crate::embedder::{embedder, is_done};
-use crate::target::criu;
+use crate::target::{assert_no_criu, criu};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,21 +31,6 @@ fn said(scratch: &Scratch) -> String {
     fs::read_to_string(scratch.join("said")).unwrap_or_default()
 }
 
-/// No CRIU works in the folder any more.
-fn assert_no_criu(scratch: &Scratch) {
-    let images = scratch.join("images");
-    eventually("no CRIU in the folder", PATIENCE, || {
-        let mut working = Vec::new();
-        for entry in fs::read_dir("/proc")?.flatten() {
-            if fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == images) {
-                working.push(entry.path());
-            }
-        }
-        Ok(working.is_empty().then_some(()))
-    })
-    .unwrap();
-}
-
 #[test]
 #[ignore = "needs root and CRIU: cargo xtask test"]
 fn it_runs_on_and_is_restored_as_another() {
@@ -63,7 +48,7 @@ fn it_runs_on_and_is_restored_as_another() {
     let first = said(&scratch);
     let pid = first.split(' ').next().unwrap().to_owned();
     assert_eq!(first, format!("{pid} Running\n"));
-    assert_no_criu(&scratch);
+    assert_no_criu(&scratch.join("images"));
 
     let tree = criu()
         .run(Restore::new(scratch.join("images")).as_child(true))
@@ -85,7 +70,7 @@ fn it_ends_and_comes_back() {
     let status = command.status().unwrap();
     assert!(!is_done(status), "CRIU killed it: {status}");
     assert_eq!(said(&scratch), "");
-    assert_no_criu(&scratch);
+    assert_no_criu(&scratch.join("images"));
 
     for _ in 0..2 {
         let tree = criu()
