@@ -66,6 +66,7 @@ mod input;
 pub mod json;
 mod kind;
 mod layout;
+mod memory;
 mod name;
 mod pagemap;
 pub mod proto;
@@ -76,10 +77,15 @@ mod wire;
 mod writer;
 
 pub use entry::{Entries, Entry};
-pub use error::{Defect, Error, JsonDefect, Part, Place, Result};
+pub use error::{
+    ChainDefect, Defect, Error, JsonDefect, MemoryDefect, Part, Place, Result, Unreadable,
+};
 pub use header::{ByteOrder, Header, Identity, Version, identify};
 pub use image::{Image, Payload, RECORD_LIMIT, Record};
 pub use kind::Kind;
+pub use memory::{
+    AddrRange, Area, Backing, Chain, Loss, Memory, Origin, PageSize, Piece, VirtAddr,
+};
 pub use name::{Id, Name};
 pub use pagemap::{Pagemap, Run};
 pub use schema::Schema;

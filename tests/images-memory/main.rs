@@ -1,0 +1,10 @@
+//! Memory across chains of dumps, from outside.
+
+// What `#[test]` functions may do, their helpers may.
+#![allow(clippy::unwrap_used)]
+
+mod areas;
+mod defects;
+mod hostile;
+mod model;
+mod rounds;
