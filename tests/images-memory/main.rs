@@ -6,5 +6,6 @@
 mod areas;
 mod defects;
 mod hostile;
+mod live;
 mod model;
 mod rounds;
