@@ -73,6 +73,7 @@ pub mod proto;
 pub mod raw;
 mod schema;
 pub mod source;
+mod verify;
 mod wire;
 mod writer;
 
@@ -89,4 +90,5 @@ pub use memory::{
 pub use name::{Id, Name};
 pub use pagemap::{Pagemap, Run};
 pub use schema::Schema;
+pub use verify::{Finding, Flaw, Severity, verify, verify_within};
 pub use writer::ImageWriter;

@@ -22,7 +22,10 @@ use crate::name::Name;
 use crate::proto::MmEntry;
 use crate::source::{Folder, Source};
 use area::Files;
-use table::{From, Stored, Stretch, Table};
+pub(crate) use area::areas;
+pub(crate) use chain::PARENT;
+use table::{From, Stored, Stretch};
+pub(crate) use table::{Table, check};
 
 /// `AT_PAGESZ` of the auxiliary vector.
 const AT_PAGESZ: u64 = 6;
@@ -192,7 +195,7 @@ fn overlay(
 }
 
 /// What the auxiliary vector says, if it is one of the machine's word size.
-fn page_size(mm: &MmEntry) -> Option<PageSize> {
+pub(crate) fn page_size(mm: &MmEntry) -> Option<PageSize> {
     mm.mm_saved_auxv
         .chunks_exact(2)
         .take_while(|pair| pair[0] != 0)
@@ -295,22 +298,7 @@ impl Memory {
     }
 
     fn origin(&self, from: From) -> Origin {
-        match from {
-            From::Stored { file, offset, .. } => {
-                let stored = self.stored(file);
-                Origin::Stored {
-                    folder: stored.folder,
-                    pages_id: stored.pages_id,
-                    offset,
-                }
-            }
-            From::Zero => Origin::Zero,
-            From::Lazy { folder } => Origin::Lazy { folder },
-            From::File { id, shared, offset } => Origin::File { id, offset, shared },
-            From::Elsewhere => Origin::Elsewhere,
-            From::Guard => Origin::Guard,
-            From::Lost(loss) => Origin::Lost(loss),
-        }
+        origin(from, &self.files)
     }
 
     fn unreadable(&self, address: u64, why: Unreadable) -> Error {
@@ -359,6 +347,37 @@ impl Memory {
         self.stretches = all;
         self.paths = found.paths;
         Ok(())
+    }
+}
+
+fn origin(from: From, files: &[Stored]) -> Origin {
+    match from {
+        From::Stored { file, offset, .. } => {
+            let stored = &files[usize::try_from(file).unwrap_or(usize::MAX)];
+            Origin::Stored {
+                folder: stored.folder,
+                pages_id: stored.pages_id,
+                offset,
+            }
+        }
+        From::Zero => Origin::Zero,
+        From::Lazy { folder } => Origin::Lazy { folder },
+        From::File { id, shared, offset } => Origin::File { id, offset, shared },
+        From::Elsewhere => Origin::Elsewhere,
+        From::Guard => Origin::Guard,
+        From::Lost(loss) => Origin::Lost(loss),
+    }
+}
+
+impl Table {
+    /// As [`Memory::pieces`], of what the pagemap speaks of.
+    pub(crate) fn pieces<'a>(&'a self, files: &'a [Stored]) -> impl Iterator<Item = Piece> + 'a {
+        self.stretches.iter().filter_map(|stretch| {
+            Some(Piece {
+                range: AddrRange::new(stretch.start, stretch.end)?,
+                origin: origin(stretch.from, files),
+            })
+        })
     }
 }
 

@@ -158,6 +158,7 @@ mod root {
         stop(workload.pid());
         let status = workload.status().unwrap();
         dump(workload.pid(), &images);
+        assert_eq!(criu_images::verify(&images).unwrap(), []);
         let pid = u32::try_from(workload.pid()).unwrap();
         let memory = Chain::open(&images).unwrap().task(pid).unwrap().unwrap();
         let seen = compare(&memory, workload.pid(), None);
@@ -215,6 +216,7 @@ mod root {
             stop(*pid);
         }
         dump(task.pid(), &images);
+        assert_eq!(criu_images::verify(&images).unwrap(), []);
         let chain = Chain::open(&images).unwrap();
         assert_eq!(chain.tasks().unwrap().len(), 2);
         assert_eq!(chain.segments().unwrap().len(), 3);

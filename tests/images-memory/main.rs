@@ -9,3 +9,4 @@ mod hostile;
 mod live;
 mod model;
 mod rounds;
+mod verify;

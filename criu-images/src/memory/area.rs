@@ -103,6 +103,10 @@ impl Area {
         self.entry.pgoff.saturating_add(inside)
     }
 
+    pub(crate) fn is_sysv(&self) -> bool {
+        self.entry.status & status::SYSVIPC != 0
+    }
+
     pub(crate) fn is_memfd(&self) -> bool {
         self.entry.status & status::MEMFD != 0
     }

@@ -86,6 +86,16 @@ impl Chain {
         self.numbers(Kind::ShmemPagemap)
     }
 
+    /// This folder alone, whatever its link says.
+    pub(crate) fn alone(folder: &Path) -> Self {
+        Self {
+            folders: vec![folder.to_owned()],
+            broken: None,
+            page: None,
+            opened: Arc::default(),
+        }
+    }
+
     pub(super) fn stated(&self) -> Option<PageSize> {
         self.page
     }

@@ -111,7 +111,7 @@ impl Table {
     ) -> Result<Option<Self>> {
         let page = match page.or_else(|| chain.stated()) {
             Some(page) => page,
-            None => infer(chain, name)?,
+            None => infer(chain, 0, name)?,
         };
         let mut done = Vec::new();
         let mut found = false;
@@ -148,6 +148,48 @@ impl Table {
         let stretches = without_holes(done, &files[before..], before)?;
         Ok(Some(Self { stretches, page }))
     }
+}
+
+/// Reads one folder's pagemap to its end, as strictly as resolving it does; gives the id
+/// of its pages, and how many of them are there and how many in the parent.
+pub(crate) fn check(
+    chain: &Chain,
+    index: usize,
+    name: Name,
+    page: Option<PageSize>,
+) -> Result<Option<Checks>> {
+    let Some(folder) = chain.folders().get(index) else {
+        return Ok(None);
+    };
+    let page = match page.or_else(|| chain.stated()) {
+        Some(page) => page,
+        None => infer(chain, index, name)?,
+    };
+    let source = Folder::open(folder)?;
+    let Some(mut level) = Level::open(chain, &source, folder, name, page, index)? else {
+        return Ok(None);
+    };
+    let mut checks = Checks {
+        pages_id: level.runs.pages_id(),
+        present: 0,
+        parent: 0,
+    };
+    while let Some(run) = level.next()? {
+        if run.flags.present() {
+            checks.present += run.flags.pages;
+        }
+        if run.flags.in_parent() {
+            checks.parent += run.flags.pages;
+        }
+    }
+    Ok(Some(checks))
+}
+
+/// What [`check`] counts.
+pub(crate) struct Checks {
+    pub(crate) pages_id: u32,
+    pub(crate) present: u64,
+    pub(crate) parent: u64,
 }
 
 /// One folder's pagemap, checked while it is read.
@@ -424,9 +466,9 @@ fn without_holes(stretches: Vec<Stretch>, files: &[Stored], before: usize) -> Re
     Ok(all)
 }
 
-/// The page size that the first pages image of the chain has.
-fn infer(chain: &Chain, name: Name) -> Result<PageSize> {
-    for folder in chain.folders() {
+/// The page size that the first pages image of the chain has, from this folder on.
+fn infer(chain: &Chain, index: usize, name: Name) -> Result<PageSize> {
+    for folder in chain.folders().iter().skip(index) {
         let source = Folder::open(folder)?;
         let Some(runs) = pagemap(&source, folder, name)? else {
             break;
