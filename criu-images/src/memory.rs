@@ -24,8 +24,8 @@ use crate::source::{Folder, Source};
 use area::Files;
 pub(crate) use area::areas;
 pub(crate) use chain::PARENT;
-use table::{From, Stored, Stretch};
-pub(crate) use table::{Table, check};
+use table::Stretch;
+pub(crate) use table::{From, Stored, Table, check};
 
 /// `AT_PAGESZ` of the auxiliary vector.
 const AT_PAGESZ: u64 = 6;
@@ -124,6 +124,24 @@ impl Chain {
         Ok(Some(memory))
     }
 
+    /// What the newest folder tells of the machine's page size, if it does.
+    pub(crate) fn machine_page_size(&self) -> Result<Option<PageSize>> {
+        let Some(newest) = self.folders().first() else {
+            return Ok(None);
+        };
+        let source = Folder::open(newest)?;
+        for name in source.names()?.iter().filter_map(|name| Name::parse(name)) {
+            if name.kind() == Kind::Mm
+                && let Some(image) = source.image(name)?
+                && let Some(mm) = image.entries::<MmEntry>().next().transpose()?
+                && let Some(page) = page_size(&mm)
+            {
+                return Ok(Some(page));
+            }
+        }
+        Ok(None)
+    }
+
     /// A shared memory by its id, or none if the newest folder has none of it. Addresses
     /// are offsets in it. A page no pagemap mentions is zero.
     ///
@@ -140,7 +158,8 @@ impl Chain {
             return Ok(None);
         };
         let mut files = Vec::new();
-        let Some(table) = Table::resolve(self, name, None, &mut files)? else {
+        let page = self.machine_page_size()?;
+        let Some(table) = Table::resolve(self, name, page, &mut files)? else {
             return Ok(None);
         };
         let mut memory = Memory {

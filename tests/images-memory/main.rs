@@ -5,6 +5,7 @@
 
 mod areas;
 mod defects;
+mod flatten;
 mod hostile;
 mod live;
 mod model;

@@ -46,7 +46,7 @@ fn expected(rounds: &[(Release, Vec<Run>)], page: u64) -> Option<(Origin, Option
     Some((Origin::Lost(Loss::NoParent), None))
 }
 
-fn write(rounds: &[(Release, Vec<Run>)]) -> Rounds {
+pub(crate) fn write(rounds: &[(Release, Vec<Run>)]) -> Rounds {
     let mut written = Rounds::new();
     for (release, runs) in rounds {
         written.task(*release, runs);
@@ -140,6 +140,13 @@ fn round() -> impl Strategy<Value = (Release, Vec<Run>)> {
     })
 }
 
+/// So many of them.
+pub(crate) fn rounds(
+    count: std::ops::Range<usize>,
+) -> impl Strategy<Value = Vec<(Release, Vec<Run>)>> {
+    prop::collection::vec(round(), count)
+}
+
 #[test]
 fn chains_are_as_the_model_says() {
     let config = Config {
@@ -148,7 +155,7 @@ fn chains_are_as_the_model_says() {
         ..Config::default()
     };
     TestRunner::new(config)
-        .run(&prop::collection::vec(round(), 1..8), |rounds| {
+        .run(&rounds(1..8), |rounds| {
             let written = write(&rounds);
             let memory = written.chain().task(7).unwrap().unwrap();
             check(&memory, &rounds);
