@@ -38,7 +38,8 @@
 //! # Layers
 //! Bytes of records and payloads ([`Image`], [`ImageWriter`]); messages
 //! ([`proto`], or the dynamic view); what they mean ([`Pagemap`], [`raw`], [`json`]); what
-//! they are together ([`Memory`], [`verify`], [`flatten`]).
+//! they are together ([`Memory`], [`verify`],
+//! [`flatten`], [`diff`]).
 //! Each can be used alone. What is not touched is written byte for byte as it was:
 //! [`ImageWriter::copy`].
 //!
@@ -59,6 +60,7 @@
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
 //! `prost-reflect`. Both are on by default.
 
+mod diff;
 #[cfg(feature = "dynamic")]
 mod dynamic;
 mod entry;
@@ -81,6 +83,7 @@ mod verify;
 mod wire;
 mod writer;
 
+pub use diff::{Change, Difference, diff};
 pub use entry::{Entries, Entry};
 pub use error::{
     ChainDefect, Defect, Error, JsonDefect, MemoryDefect, Part, Place, Result, Unreadable,

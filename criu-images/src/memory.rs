@@ -3,6 +3,7 @@
 mod addr;
 mod area;
 mod chain;
+mod compare;
 mod origin;
 mod pages;
 mod table;

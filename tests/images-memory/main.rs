@@ -5,6 +5,7 @@
 
 mod areas;
 mod defects;
+mod diff;
 mod flatten;
 mod hostile;
 mod live;

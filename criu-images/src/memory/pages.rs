@@ -73,6 +73,11 @@ impl Pages {
             .map_err(|source| self.io(0, source))
     }
 
+    /// Device and inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
     pub(crate) fn place(&self, offset: u64) -> Place {
         Place {
             file: Some(Arc::clone(&self.name)),
