@@ -122,7 +122,9 @@ impl Counts {
                 of: Some(self.stopped).filter(|stopped| *stopped >= self.tasks),
             });
         }
-        self.pages += after(line, "Pagemap generated: ").unwrap_or(0);
+        // A line can hold any name that a task gave a file.
+        let pages = after(line, "Pagemap generated: ").unwrap_or(0);
+        self.pages = self.pages.saturating_add(pages);
         None
     }
 }
@@ -173,6 +175,12 @@ mod tests {
             },
         ];
         assert_eq!(told(&lines), (expected, 42));
+    }
+
+    #[test]
+    fn pages_that_a_file_name_claims_do_not_overflow() {
+        let line = "Dumping path for 3 fd via self 7 [/Pagemap generated: 18446744073709551615]";
+        assert_eq!(told(&[line, line]), (vec![], u64::MAX));
     }
 
     #[test]
