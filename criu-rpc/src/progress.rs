@@ -75,22 +75,34 @@ impl<'a> Follower<'a> {
         };
         let before = self.counts.pages;
         while self.read(&mut file).is_some() {
-            let end = self
-                .rest
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |end| end + 1);
-            let lines: Vec<u8> = self.rest.drain(..end).collect();
-            for line in String::from_utf8_lossy(&lines).lines() {
-                if let Some(progress) = self.counts.take(line) {
-                    (self.watcher)(progress);
-                }
-            }
+            self.tell();
         }
         // CRIU logs every few megabytes: once a look is enough.
         if self.counts.pages > before {
             (self.watcher)(Progress::Pages(self.counts.pages));
         }
+    }
+
+    /// Tells what the lines say that are whole.
+    fn tell(&mut self) {
+        let end = self
+            .rest
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        let lines: Vec<u8> = self.rest.drain(..end).collect();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            if let Some(progress) = self.counts.take(line) {
+                (self.watcher)(progress);
+            }
+        }
+    }
+
+    /// Tells what a piece of a log says.
+    #[cfg(fuzzing)]
+    pub(crate) fn take(&mut self, piece: &[u8]) {
+        self.rest.extend(piece);
+        self.tell();
     }
 
     /// The next piece; `None` at the end.
