@@ -16,6 +16,10 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
         process::cargo(root).args(["fmt", "--all", "--check"]),
         "run `cargo fmt --all` and commit the result",
     )?;
+    process::run(
+        process::cargo(root).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]),
+        "run `cargo fmt --manifest-path fuzz/Cargo.toml` and commit the result",
+    )?;
     codegen::check(root)?;
     coverage::check(root)?;
     module_lengths(root)?;

@@ -8,6 +8,7 @@ mod criu;
 mod demo;
 mod doc;
 mod failure;
+mod fuzz;
 mod lint;
 mod process;
 mod provision;
@@ -63,6 +64,12 @@ const COMMANDS: [Command; 8] = [
         arguments: "[NAME]",
         help: "list the benchmarks, or run one: target/bench/NAME.{csv,md,svg}",
         run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        arguments: "[SECONDS]",
+        help: "what a hostile peer could say, for so long each (60 s)",
+        run: fuzz::run,
     },
     Command {
         name: "codegen",
