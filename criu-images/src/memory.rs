@@ -4,6 +4,7 @@ mod addr;
 mod area;
 mod chain;
 mod compare;
+mod index;
 mod origin;
 mod pages;
 mod table;
@@ -25,6 +26,7 @@ use crate::source::{Folder, Source};
 use area::Files;
 pub(crate) use area::areas;
 pub(crate) use chain::PARENT;
+use index::Index;
 use table::Stretch;
 pub(crate) use table::{From, Stored, Table, check};
 
@@ -56,6 +58,7 @@ const AT_PAGESZ: u64 = 6;
 #[derive(Debug)]
 pub struct Memory {
     stretches: Vec<Stretch>,
+    index: Index,
     files: Vec<Stored>,
     page: PageSize,
     areas: Vec<Area>,
@@ -115,6 +118,7 @@ impl Chain {
         let page = table.as_ref().map(|table| table.page).or(page);
         let mut memory = Memory {
             stretches: table.map(|table| table.stretches).unwrap_or_default(),
+            index: Index::default(),
             files,
             page: page.or_else(|| self.stated()).unwrap_or(PageSize::KIB4),
             areas: areas.unwrap_or_default(),
@@ -122,6 +126,7 @@ impl Chain {
             name: Arc::from(&*newest.join(pagemap.to_string()).to_string_lossy()),
         };
         memory.fill(self, &source)?;
+        memory.index = Index::new(&memory.stretches);
         Ok(Some(memory))
     }
 
@@ -165,6 +170,7 @@ impl Chain {
         };
         let mut memory = Memory {
             stretches: Vec::new(),
+            index: Index::default(),
             files,
             page: table.page,
             areas: Vec::new(),
@@ -185,6 +191,7 @@ impl Chain {
                 });
             },
         );
+        memory.index = Index::new(&memory.stretches);
         Ok(Some(memory))
     }
 }
@@ -257,7 +264,7 @@ impl Memory {
     /// Where the memory in a range is, piece after piece. What is not mapped is left out.
     pub fn pieces(&self, range: AddrRange) -> impl Iterator<Item = Piece> + '_ {
         let (start, end) = (range.start().get(), range.end().get());
-        let first = self.stretches.partition_point(|s| s.end <= start);
+        let first = self.index.first(&self.stretches, start);
         self.stretches[first..]
             .iter()
             .map_while(move |stretch| stretch.cut(start, end))
@@ -284,7 +291,7 @@ impl Memory {
     pub fn read(&self, address: VirtAddr, out: &mut [u8]) -> Result<()> {
         let mut at = address.get();
         let mut out = out;
-        let mut index = self.stretches.partition_point(|s| s.end <= at);
+        let mut index = self.index.first(&self.stretches, at);
         while !out.is_empty() {
             let Some(stretch) = self.stretches.get(index).filter(|s| s.start <= at) else {
                 return Err(self.unreadable(at, Unreadable::Unmapped));
@@ -308,7 +315,7 @@ impl Memory {
     }
 
     fn find(&self, address: u64) -> Option<Stretch> {
-        let index = self.stretches.partition_point(|s| s.end <= address);
+        let index = self.index.first(&self.stretches, address);
         let stretch = self.stretches.get(index)?;
         (stretch.start <= address).then_some(*stretch)
     }

@@ -10,7 +10,7 @@ use crate::memory::AddrRange;
 impl Memory {
     /// What is mapped at the address, from there on, or first after it.
     pub(crate) fn next_piece(&self, address: u64) -> Option<Piece> {
-        let index = self.stretches.partition_point(|s| s.end <= address);
+        let index = self.index.first(&self.stretches, address);
         let stretch = self.stretches.get(index)?.cut(address, u64::MAX)?;
         Some(Piece {
             range: AddrRange::new(stretch.start, stretch.end)?,
