@@ -28,7 +28,7 @@ struct Command {
     run: fn(&Path, &[String]) -> Result<(), Failure>,
 }
 
-const COMMANDS: [Command; 8] = [
+const COMMANDS: &[Command] = &[
     Command {
         name: "criu",
         arguments: "[--suite sid|trixie|bookworm]",
@@ -119,7 +119,7 @@ fn help() -> String {
         arguments,
         help,
         ..
-    } in &COMMANDS
+    } in COMMANDS
     {
         let call = format!("{name} {arguments}");
         text.push_str(&format!("  {call:<36} {help}\n"));
