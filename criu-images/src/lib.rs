@@ -38,8 +38,8 @@
 //! # Layers
 //! Bytes of records and payloads ([`Image`], [`ImageWriter`]); messages
 //! ([`proto`], or the dynamic view); what they mean ([`Pagemap`], [`raw`], [`json`]); what
-//! they are together ([`Memory`], [`verify`],
-//! [`flatten`], [`diff`]).
+//! they are together ([`Memory`], [`verify()`],
+//! [`flatten()`], [`diff()`]).
 //! Each can be used alone. What is not touched is written byte for byte as it was:
 //! [`ImageWriter::copy`].
 //!
@@ -51,7 +51,7 @@
 //!
 //! # What it does not do
 //! It does not judge whether images can be restored here, on this machine and by this
-//! CRIU; [`verify`] tells whether they are whole and fit each other. A file that ends after
+//! CRIU; [`verify()`] tells whether they are whole and fit each other. A file that ends after
 //! a record is a whole one to its reader, for the format has neither count nor end mark.
 //! It never asks the machine it runs on about the one dumped on: byte order and page size
 //! are taken from the images.
