@@ -13,6 +13,7 @@ mod target;
 mod root {
     mod asynchronous;
     mod caller;
+    mod connections;
     mod cpu_info;
     mod dump_restore;
     mod errors;
