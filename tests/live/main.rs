@@ -17,6 +17,7 @@ mod root {
     mod cpu_info;
     mod dump_restore;
     mod errors;
+    mod files;
     mod inherit;
     mod killed;
     mod namespaces;
