@@ -20,6 +20,7 @@ mod root {
     mod files;
     mod inherit;
     mod killed;
+    mod mounts;
     mod namespaces;
     mod page_server;
     mod preflight;
