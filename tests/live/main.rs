@@ -13,10 +13,14 @@ mod target;
 mod root {
     mod asynchronous;
     mod caller;
+    mod connections;
+    mod cpu_info;
     mod dump_restore;
     mod errors;
+    mod files;
     mod inherit;
     mod killed;
+    mod mounts;
     mod namespaces;
     mod page_server;
     mod preflight;

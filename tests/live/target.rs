@@ -11,7 +11,8 @@ use criu_rs_tests::{Proc, Scratch, Settings, Status, Workload, eventually, real_
 const REAPING: Duration = Duration::from_secs(20);
 
 const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
-const HOLDER: &str = env!("CARGO_BIN_EXE_holder");
+/// Takes hold of something, and becomes another program.
+pub(crate) const HOLDER: &str = env!("CARGO_BIN_EXE_holder");
 
 /// The CRIU under test.
 pub(crate) fn criu() -> Criu {
@@ -48,6 +49,19 @@ pub(crate) fn assert_no_criu(folder: &Path) {
         Ok((!one).then_some(()))
     })
     .unwrap();
+}
+
+/// The release of this kernel.
+pub(crate) fn kernel() -> (u32, u32) {
+    let release = rustix::system::uname()
+        .release()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|word| word.parse().ok());
+    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 /// A workload that runs.

@@ -15,7 +15,7 @@ use nix::sched::CloneFlags;
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 
 use crate::embedder::embedder;
-use crate::target::{Target, criu, unchecked};
+use crate::target::{Target, criu, kernel, unchecked};
 
 /// What CRIU said of a request that failed for a known cause.
 #[track_caller]
@@ -244,18 +244,6 @@ fn criu_is_too_old_for_the_kernel() {
     target.assert_sound();
     criu().run(target.dump("images")).unwrap();
     target.assert_sound();
-}
-
-fn kernel() -> (u32, u32) {
-    let release = rustix::system::uname()
-        .release()
-        .to_str()
-        .unwrap()
-        .to_owned();
-    let mut numbers = release
-        .split(['.', '-'])
-        .map_while(|word| word.parse().ok());
-    (numbers.next().unwrap(), numbers.next().unwrap())
 }
 
 #[test]

@@ -24,17 +24,17 @@ fn namespaces(pid: Pid) -> Vec<PathBuf> {
 }
 
 /// A mount point for the root of a tree, gone when this is dropped.
-struct Root(PathBuf);
+pub(super) struct Root(PathBuf);
 
 impl Root {
-    fn new(scratch: &Scratch) -> Self {
+    pub(super) fn new(scratch: &Scratch) -> Self {
         let path = scratch.dir("root").unwrap();
         mount_bind("/", &path).unwrap();
         mount_change(&path, MountPropagationFlags::PRIVATE).unwrap();
         Self(path)
     }
 
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.0
     }
 }

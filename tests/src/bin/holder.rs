@@ -1,6 +1,9 @@
 #![allow(unsafe_code)]
 //! Takes hold of something that CRIU wants an option for, or cannot dump at all, and
 //! becomes another program: `holder KIND [ARGUMENT…] -- PROGRAM [ARGUMENT…]`.
+//!
+//! `holder serve FILE` writes a port into FILE, and what connects there becomes the standard
+//! input and output of the program.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -9,6 +12,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
@@ -25,14 +29,33 @@ fn main() -> ExitCode {
 }
 
 fn run(kind: &[OsString], rest: &[OsString]) -> io::Result<std::convert::Infallible> {
+    let (program, args) = rest
+        .split_first()
+        .ok_or_else(|| io::Error::other("no program to become"))?;
+    let mut command = Command::new(program);
+    command.args(args);
+    if let [kind, path] = kind
+        && kind == "serve"
+    {
+        let connection = serve(Path::new(path))?;
+        command.stdin(connection.try_clone()?).stdout(connection);
+        return Err(command.exec());
+    }
     let held = hold(kind)?;
     for fd in &held {
         fcntl_setfd(fd, FdFlags::empty())?;
     }
-    let (program, args) = rest
-        .split_first()
-        .ok_or_else(|| io::Error::other("no program to become"))?;
-    Err(Command::new(program).args(args).exec())
+    Err(command.exec())
+}
+
+/// Waits for the first who connects.
+fn serve(path: &Path) -> io::Result<OwnedFd> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    // At once, for who reads it.
+    let new = path.with_extension("new");
+    fs::write(&new, listener.local_addr()?.port().to_string())?;
+    fs::rename(new, path)?;
+    Ok(listener.accept()?.0.into())
 }
 
 fn hold(kind: &[OsString]) -> io::Result<Vec<OwnedFd>> {
