@@ -28,6 +28,10 @@ pub(crate) fn unchecked() -> Criu {
 const CLEAN: &str = r#"for fd in /proc/self/fd/*; do fd=${fd##*/}
     [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done; exec "$@""#;
 
+/// Takes away, in mounts of its own, what others on this host write to while CRIU would copy
+/// it (`tar` fails on a file that changes).
+pub(crate) const QUIET: &str = "while umount -l /dev/shm; do :; done 2>/dev/null;";
+
 /// A command in a session of its own, with nothing open but `/dev/null`.
 pub(crate) fn detached(words: &[&str]) -> Command {
     let mut command = Command::new("bash");

@@ -8,7 +8,7 @@ use criu_rpc::{Cause, Dump, DumpExternal, Error, Pid, Restore, RestoreExternal};
 use criu_rs_tests::{Scratch, Spawned, eventually};
 
 use super::namespaces::Root;
-use crate::target::{criu, detached};
+use crate::target::{QUIET, criu, detached};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -28,7 +28,8 @@ impl Tree {
     fn start(scratch: &Scratch) -> Self {
         let (aside, at) = (scratch.dir("aside").unwrap(), scratch.dir("at").unwrap());
         let paths = [&aside, &at].map(|path| path.to_str().unwrap());
-        let words = [&["unshare", "--mount", "sh", "-c", INSIDE], &paths[..]].concat();
+        let script = format!("{QUIET} {INSIDE}");
+        let words = [&["unshare", "--mount", "sh", "-c", &script], &paths[..]].concat();
         let process = Spawned::spawn(&mut detached(&words)).unwrap();
         eventually("a tree with its mounts", PATIENCE, || {
             Ok((process.proc().name()? == "sleep").then_some(()))

@@ -8,7 +8,7 @@ use criu_rs_tests::{Proc, Scratch, Spawned, eventually};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use rustix::process::Signal;
 
-use crate::target::{criu, detached};
+use crate::target::{QUIET, criu, detached};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -50,6 +50,7 @@ impl Drop for Root {
 fn a_tree_goes_and_comes_back_with_all_of_them() {
     let scratch = Scratch::new().unwrap();
     let images = scratch.dir("images").unwrap();
+    let script = format!("{QUIET} {INSIDE}");
     let mut unshare = detached(&[
         "unshare",
         "--fork",
@@ -62,7 +63,7 @@ fn a_tree_goes_and_comes_back_with_all_of_them() {
         "setsid",
         "sh",
         "-c",
-        INSIDE,
+        &script,
     ]);
     let unshare = Spawned::spawn(&mut unshare).unwrap();
     let root = eventually("the first process inside", PATIENCE, || {
