@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::kind::Kind;
+use crate::memory::{Origin, VirtAddr};
 
 /// What every fallible function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -37,15 +39,35 @@ pub enum Error {
         /// What is wrong with it.
         defect: JsonDefect,
     },
+    /// The folders of a chain cannot be followed.
+    #[error("{place}: {defect}")]
+    Chain {
+        /// The folder, or the link in it.
+        place: Place,
+        /// What is wrong with it.
+        defect: ChainDefect,
+    },
+    /// The images do not have the content of this memory.
+    #[error("{place}: address {address}: {why}")]
+    Unreadable {
+        /// The pagemap.
+        place: Place,
+        /// The first address that cannot be read.
+        address: VirtAddr,
+        /// Why.
+        why: Unreadable,
+    },
 }
 
 impl Error {
     /// Where it happened.
     pub fn place(&self) -> &Place {
         match self {
-            Self::Io { place, .. } | Self::Malformed { place, .. } | Self::Json { place, .. } => {
-                place
-            }
+            Self::Io { place, .. }
+            | Self::Malformed { place, .. }
+            | Self::Json { place, .. }
+            | Self::Chain { place, .. }
+            | Self::Unreadable { place, .. } => place,
         }
     }
 
@@ -187,6 +209,100 @@ pub enum Defect {
     /// The archive uses a feature that is not read.
     #[error("archive member of type {0:#04x}, which is not read")]
     Archive(u8),
+    /// The record is well-formed, but describes no memory there can be.
+    #[error("{0}")]
+    Memory(MemoryDefect),
+}
+
+/// What is wrong with a description of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryDefect {
+    /// A run begins before the end of the one before it.
+    #[error("the run at {vaddr:#x} comes after one that ends at {end:#x}")]
+    Order {
+        /// Where the run begins.
+        vaddr: u64,
+        /// Where the one before it ends.
+        end: u64,
+    },
+    /// A run does not begin with a page.
+    #[error("the run at {vaddr:#x} does not begin with a page of {page} bytes")]
+    Unaligned {
+        /// Where it begins.
+        vaddr: u64,
+        /// The page size, in bytes.
+        page: u64,
+    },
+    /// A run goes past the end of all addresses, or of what a file can have.
+    #[error("the run at {vaddr:#x} has {pages} pages, more than there is room for")]
+    Endless {
+        /// Where it begins.
+        vaddr: u64,
+        /// Its pages.
+        pages: u64,
+    },
+    /// The pages image is shorter or longer than its pagemap says, or not there.
+    #[error("{bytes} bytes for {pages} pages of {page}")]
+    PagesSize {
+        /// Bytes in it.
+        bytes: u64,
+        /// Pages by the pagemap.
+        pages: u64,
+        /// The page size, in bytes.
+        page: u64,
+    },
+    /// The pages image has no size that so many pages can have.
+    #[error("{bytes} bytes are no {pages} pages of any size")]
+    PageSize {
+        /// Bytes in it.
+        bytes: u64,
+        /// Pages by the pagemap.
+        pages: u64,
+    },
+    /// The images tell another page size than the caller.
+    #[error("pages of {found} bytes, not of {stated}")]
+    OtherPageSize {
+        /// By the images.
+        found: u64,
+        /// By the caller.
+        stated: u64,
+    },
+    /// A memory area is empty, or begins before the end of the one before it.
+    #[error("the area {start:#x}-{end:#x} is empty or out of order")]
+    Area {
+        /// Where it begins.
+        start: u64,
+        /// Where it ends.
+        end: u64,
+    },
+}
+
+/// Why a `parent` link is not followed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChainDefect {
+    /// The chain leads back to this folder.
+    #[error("the chain of parents leads back here")]
+    Circle,
+    /// The link is absolute, so it leads elsewhere once the folders are moved.
+    #[error("the link to the parent is absolute: {}", .0.display())]
+    Absolute(PathBuf),
+    /// The link leads out of where parents may be.
+    #[error("the link to the parent leads out of the folder of checkpoints: {}", .0.display())]
+    Outside(PathBuf),
+}
+
+/// Why memory cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unreadable {
+    /// Nothing is known to be mapped there.
+    #[error("nothing is mapped there")]
+    Unmapped,
+    /// The content is not in the images.
+    #[error("the images do not have its content ({0:?})")]
+    NotHere(Origin),
 }
 
 /// A piece of an image.

@@ -9,6 +9,7 @@
 //!                     │             └ dynamic()
 //!                     │                 fields by name
 //!                     ├ Pagemap: runs of pages
+//!                     │   └ Chain ── Memory: a task's bytes, across its parents
 //!                     ├ json::decode ⇄ json::encode
 //!                     └ ImageWriter: the same, back
 //! ```
@@ -36,7 +37,9 @@
 //!
 //! # Layers
 //! Bytes of records and payloads ([`Image`], [`ImageWriter`]); messages
-//! ([`proto`], or the dynamic view); what they mean ([`Pagemap`], [`raw`], [`json`]).
+//! ([`proto`], or the dynamic view); what they mean ([`Pagemap`], [`raw`], [`json`]); what
+//! they are together ([`Memory`], [`verify()`],
+//! [`flatten()`], [`diff()`]).
 //! Each can be used alone. What is not touched is written byte for byte as it was:
 //! [`ImageWriter::copy`].
 //!
@@ -47,40 +50,53 @@
 //! many times as large as its record.
 //!
 //! # What it does not do
-//! It does not read memory content (pages are bytes here), check that images fit each
-//! other, or judge whether they can be restored. A file that ends after a record is a
-//! whole one, for the format has neither count nor end mark. It never asks the machine
-//! it runs on about the one dumped on: byte order is in the images, page size is not.
+//! It does not judge whether images can be restored here, on this machine and by this
+//! CRIU; [`verify()`] tells whether they are whole and fit each other. A file that ends after
+//! a record is a whole one to its reader, for the format has neither count nor end mark.
+//! It never asks the machine it runs on about the one dumped on: byte order and page size
+//! are taken from the images.
 //!
 //! # Features
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
 //! `prost-reflect`. Both are on by default.
 
+mod diff;
 #[cfg(feature = "dynamic")]
 mod dynamic;
 mod entry;
 mod error;
+mod flatten;
 mod header;
 mod image;
 mod input;
 pub mod json;
 mod kind;
 mod layout;
+mod memory;
 mod name;
 mod pagemap;
 pub mod proto;
 pub mod raw;
 mod schema;
 pub mod source;
+mod verify;
 mod wire;
 mod writer;
 
+pub use diff::{Change, Difference, diff};
 pub use entry::{Entries, Entry};
-pub use error::{Defect, Error, JsonDefect, Part, Place, Result};
+pub use error::{
+    ChainDefect, Defect, Error, JsonDefect, MemoryDefect, Part, Place, Result, Unreadable,
+};
+pub use flatten::{Flattened, flatten};
 pub use header::{ByteOrder, Header, Identity, Version, identify};
 pub use image::{Image, Payload, RECORD_LIMIT, Record};
 pub use kind::Kind;
+pub use memory::{
+    AddrRange, Area, Backing, Chain, Loss, Memory, Origin, PageSize, Piece, VirtAddr,
+};
 pub use name::{Id, Name};
 pub use pagemap::{Pagemap, Run};
 pub use schema::Schema;
+pub use verify::{Finding, Flaw, Severity, verify, verify_within};
 pub use writer::ImageWriter;

@@ -3,7 +3,7 @@
 use std::io::BufRead;
 
 use crate::entry::Entry;
-use crate::error::{Defect, Result};
+use crate::error::{Defect, Error, Result};
 use crate::image::Image;
 use crate::proto::{PagemapEntry, PagemapHead};
 use crate::schema::Schema;
@@ -137,6 +137,11 @@ impl<R: BufRead> Pagemap<R> {
     /// Which `pages-ID.img` has the content.
     pub fn pages_id(&self) -> u32 {
         self.pages_id
+    }
+
+    /// An error at the run read last.
+    pub(crate) fn malformed(&self, defect: Defect) -> Error {
+        self.image.malformed(defect)
     }
 }
 

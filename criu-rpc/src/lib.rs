@@ -47,6 +47,9 @@ mod criu;
 mod error;
 mod external;
 mod family;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod notify;
 mod operation;

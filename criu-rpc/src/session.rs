@@ -9,6 +9,8 @@ mod asynchronous;
 mod chain;
 mod connection;
 mod exchange;
+#[cfg(fuzzing)]
+mod fuzzing;
 mod page_server;
 mod self_dump;
 mod settle;
@@ -16,6 +18,8 @@ mod tree;
 mod wait;
 
 pub use chain::PreDumpChain;
+#[cfg(fuzzing)]
+pub use fuzzing::conversation;
 pub use page_server::RunningPageServer;
 pub(crate) use settle::settle_blocking;
 

@@ -83,6 +83,15 @@ fn reap_all(until: &AtomicBool) {
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
 }
 
+/// Tells another thread that it is over, however it is.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// How often the handler ran.
 static ALARMS: AtomicU32 = AtomicU32::new(0);
 
@@ -126,6 +135,7 @@ fn a_criu_that_is_gone_at_once_is_an_error(front: Front) {
 fn one_that_reaps_all_children(front: Front) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
+        let _over = Over(&done);
         scope.spawn(|| reap_all(&done));
         for _ in 0..5 {
             let play = Play::of(asked().send(&version(4, 2, None)));
@@ -141,7 +151,6 @@ fn one_that_reaps_all_children(front: Front) {
                 "{failure:?}"
             );
         }
-        done.store(true, Ordering::Relaxed);
     });
 }
 
@@ -157,6 +166,7 @@ fn one_with_many_signals(front: Front) {
     let done = AtomicBool::new(false);
     let me = nix::sys::pthread::pthread_self();
     thread::scope(|scope| {
+        let _over = Over(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 nix::sys::pthread::pthread_kill(me, Signal::SIGUSR1).unwrap();
@@ -175,7 +185,6 @@ fn one_with_many_signals(front: Front) {
         let dump = play.dump().time_limit(Duration::from_millis(50));
         front.run(&play.criu(), dump).unwrap_err();
         assert!(start.elapsed() < Duration::from_secs(3));
-        done.store(true, Ordering::Relaxed);
     });
     assert!(ALARMS.load(Ordering::Relaxed) > 50);
     // SAFETY: it was so before.

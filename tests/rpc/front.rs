@@ -11,6 +11,9 @@ use criu_rs_tests::{Census, eventually};
 /// How long the kernel may take to end a thread.
 const SETTLING: Duration = Duration::from_secs(2);
 
+/// The longest a test may take, in seconds.
+const LONGEST: u32 = 60;
+
 /// How a request is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Front {
@@ -76,8 +79,11 @@ pub(crate) fn on_tokio<F: Future>(future: F) -> F::Output {
 /// Runs a test, after which this process is as it was: the same descriptors, threads,
 /// children and signals.
 pub(crate) fn unchanged(test: impl FnOnce()) {
+    // Nothing here takes so long: what hangs ends by SIGALRM, and that is told.
+    nix::unistd::alarm::set(LONGEST);
     let before = Census::take().expect("a census of this process");
     test();
+    nix::unistd::alarm::cancel();
     // A thread that was joined may still be on its way out.
     let same = || Ok(before.diff(&Census::take()?).is_empty().then_some(()));
     if eventually("a process as it was", SETTLING, same).is_err() {

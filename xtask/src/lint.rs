@@ -16,6 +16,10 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
         process::cargo(root).args(["fmt", "--all", "--check"]),
         "run `cargo fmt --all` and commit the result",
     )?;
+    process::run(
+        process::cargo(root).args(["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"]),
+        "run `cargo fmt --manifest-path fuzz/Cargo.toml` and commit the result",
+    )?;
     codegen::check(root)?;
     coverage::check(root)?;
     module_lengths(root)?;
@@ -32,12 +36,18 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
         "mend what clippy says above",
     )?;
     // Alone, since other members turn on features that its users may not.
-    process::run(
-        process::cargo(root)
-            .args(["clippy", "--package", "criu-rpc", "--locked"])
-            .args(["--", "-D", "warnings"]),
-        "mend what clippy says above",
-    )?;
+    for alone in [
+        &["--package", "criu-rpc"][..],
+        &["--package", "ckpt", "--lib", "--no-default-features"],
+    ] {
+        process::run(
+            process::cargo(root)
+                .args(["clippy", "--locked"])
+                .args(alone)
+                .args(["--", "-D", "warnings"]),
+            "mend what clippy says above",
+        )?;
+    }
     // The public pages last, so that they are the ones that stay.
     doc::build(root, doc::Reader::Developer)?;
     doc::build(root, doc::Reader::Public)?;

@@ -8,6 +8,7 @@ mod criu;
 mod demo;
 mod doc;
 mod failure;
+mod fuzz;
 mod lint;
 mod process;
 mod provision;
@@ -27,7 +28,7 @@ struct Command {
     run: fn(&Path, &[String]) -> Result<(), Failure>,
 }
 
-const COMMANDS: [Command; 8] = [
+const COMMANDS: &[Command] = &[
     Command {
         name: "criu",
         arguments: "[--suite sid|trixie|bookworm]",
@@ -63,6 +64,12 @@ const COMMANDS: [Command; 8] = [
         arguments: "[NAME]",
         help: "list the benchmarks, or run one: target/bench/NAME.{csv,md,svg}",
         run: bench::run,
+    },
+    Command {
+        name: "fuzz",
+        arguments: "[SECONDS]",
+        help: "what a hostile peer could say, for so long each (60 s)",
+        run: fuzz::run,
     },
     Command {
         name: "codegen",
@@ -112,7 +119,7 @@ fn help() -> String {
         arguments,
         help,
         ..
-    } in &COMMANDS
+    } in COMMANDS
     {
         let call = format!("{name} {arguments}");
         text.push_str(&format!("  {call:<36} {help}\n"));

@@ -70,6 +70,15 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "memory");
+        command.env("CRIU", criu);
+        steps.push(Step {
+            name: format!("memory of {}", suite.name),
+            command,
+            all: true,
+        });
+    }
     for (_, suite) in &suites {
         let mut command = target(root, "schema");
         command.env("CRIU_DESCRIPTORS", suite.descriptors(root));
@@ -79,6 +88,14 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    let mut command = target(root, "image");
+    // The release whose words and output these are.
+    command.env("CRIT", SID.crit(root));
+    steps.push(Step {
+        name: format!("ckpt image beside crit of {}", SID.name),
+        command,
+        all: true,
+    });
     Ok(steps)
 }
 

@@ -1,0 +1,93 @@
+//! What ends the command, and with which status.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+
+/// Why the command does not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Not what the command line should be, or what is shown instead of doing anything.
+    #[error("{}", in_one_line(.0))]
+    Arguments(#[from] clap::Error),
+
+    #[error("{0}")]
+    Usage(&'static str),
+
+    #[error("{0}")]
+    Failed(#[from] ckpt::Error),
+
+    #[error("{}: {source}; see that there is room, and that the folder may be written", path.display())]
+    Output { path: PathBuf, source: io::Error },
+
+    #[error("standard output: {0}; see that there is room where it goes")]
+    Stdout(io::Error),
+
+    #[error(
+        "{label}: this is an archive; name one of the images in it, as ARCHIVE/pstree.img, or list them with `ckpt image info`"
+    )]
+    Archive { label: String },
+
+    #[error(
+        "{label}: no image of CRIU is in it; name the folder that the dump took for its images"
+    )]
+    NoImages { label: String },
+
+    /// All of a set is told, and that some of it is broken.
+    #[error(
+        "{images}: {broken} of {all} images are broken; copy them again from where they were dumped"
+    )]
+    Broken {
+        images: String,
+        broken: usize,
+        all: usize,
+    },
+}
+
+impl From<criu_images::Error> for Failure {
+    fn from(error: criu_images::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Failure {
+    /// Tells it on standard error, save help and version, which were asked for.
+    pub(crate) fn report(&self) -> ExitCode {
+        if let Self::Arguments(error) = self
+            && !error.use_stderr()
+        {
+            // Whoever closed standard output wants no more of it.
+            drop(error.print());
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("ckpt: {self}");
+        match self {
+            Self::Arguments(_) | Self::Usage(_) => ExitCode::from(2),
+            _ => ExitCode::FAILURE,
+        }
+    }
+}
+
+/// clap's message, which has several.
+fn in_one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing; see --help".to_owned();
+    }
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let told = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"))
+        .filter(|line| !line.is_empty());
+    let mut line = String::new();
+    for part in told {
+        if !line.is_empty() {
+            line.push_str(if line.ends_with(':') { " " } else { "; " });
+        }
+        line.push_str(part);
+    }
+    line + "; see --help"
+}

@@ -1,0 +1,14 @@
+//! `ckpt image`, from outside: what a shell sees of it.
+
+// What `#[test]` functions may do, their helpers may.
+#![allow(clippy::unwrap_used)]
+
+mod command;
+mod convert;
+mod crit;
+mod explore;
+mod fixture;
+mod info;
+mod made;
+mod output;
+mod usage;

@@ -1,0 +1,285 @@
+//! A chain as one set: the same memory, and CRIU restores it.
+
+use std::fs;
+use std::path::Path;
+
+use criu_images::{
+    AddrRange, Chain, Error, Image, Kind, Loss, Name, Origin, flatten, proto, verify,
+};
+use criu_rs_tests::Scratch;
+use proptest::test_runner::{Config, TestRunner};
+
+use crate::model::rounds;
+use crate::rounds::{LAZY, PARENT, PRESENT, Release, Rounds};
+
+fn entries(folder: &Path) -> Vec<proto::PagemapEntry> {
+    let name = Name::numbered(Kind::Pagemap, 7).unwrap();
+    let bytes = fs::read(folder.join(name.to_string())).unwrap();
+    let mut image = Image::open(name, &bytes[..]).unwrap();
+    image.next().unwrap();
+    let mut entries = Vec::new();
+    while let Some(record) = image.next().unwrap() {
+        entries.push(record.decode().unwrap());
+    }
+    entries
+}
+
+/// All that can be read, by address, and all that is lazy.
+fn content(folder: &Path) -> (Vec<(u64, Vec<u8>)>, Vec<AddrRange>) {
+    let memory = Chain::open(folder).unwrap().task(7).unwrap().unwrap();
+    let (mut bytes, mut lazy) = (Vec::new(), Vec::new());
+    for piece in memory.pieces(AddrRange::ALL) {
+        for page in (piece.range.start().get()..piece.range.end().get()).step_by(4096) {
+            match piece.origin {
+                Origin::Stored { .. } => {
+                    let mut found = vec![0; 4096];
+                    memory.read(page.into(), &mut found).unwrap();
+                    bytes.push((page, found));
+                }
+                Origin::Lazy { .. } => lazy.push(AddrRange::new(page, page + 4096).unwrap()),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    (bytes, lazy)
+}
+
+#[test]
+fn a_flat_set_has_the_memory_of_its_chain() {
+    let config = Config {
+        cases: 150,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let outcomes = std::cell::Cell::new((0, 0));
+    TestRunner::new(config)
+        .run(&rounds(1..5), |rounds| {
+            let written = crate::model::write(&rounds);
+            let chain = written.chain();
+            let out = written.root().join("flat");
+            let (whole, broken) = outcomes.get();
+            match flatten(&chain, &out) {
+                Ok(done) => {
+                    outcomes.set((whole + 1, broken));
+                    let expected = content(&written.newest());
+                    assert_eq!(done.pages, u64::try_from(expected.0.len()).unwrap());
+                    assert!(!out.join("parent").exists());
+                    assert_eq!(Chain::open(&out).unwrap().folders().len(), 1);
+                    assert_eq!(content(&out), expected);
+                    let lazy = expected.1.is_empty();
+                    assert_eq!(verify(&out).unwrap().is_empty(), lazy);
+                }
+                Err(Error::Unreadable { .. }) => {
+                    outcomes.set((whole, broken + 1));
+                    let memory = chain.task(7).unwrap().unwrap();
+                    let lost = |p: criu_images::Piece| matches!(p.origin, Origin::Lost(_));
+                    assert!(memory.pieces(AddrRange::ALL).any(lost));
+                    assert!(!out.exists(), "nothing is left of what failed");
+                }
+                Err(other) => panic!("{other}"),
+            }
+            Ok(())
+        })
+        .unwrap();
+    let (whole, broken) = outcomes.get();
+    assert!(whole > 20 && broken > 20, "{whole} whole, {broken} broken");
+}
+
+#[test]
+fn pagemaps_are_written_as_their_release_does() {
+    for release in [Release::New, Release::Old] {
+        let mut rounds = Rounds::new();
+        rounds.task(Release::New, &[(1, 2, PRESENT), (3, 2, PRESENT)]);
+        let runs = [(1, 3, PARENT), (4, 1, PRESENT | LAZY), (9, 1, LAZY)];
+        rounds.task(release, &runs);
+        let out = rounds.root().join("flat");
+        flatten(&rounds.chain(), &out).unwrap();
+        let found: Vec<_> = entries(&out)
+            .iter()
+            .map(|e| (e.vaddr / 4096, e.compat_nr_pages, e.nr_pages, e.flags))
+            .collect();
+        let run = |page, count: u32, flags| match release {
+            Release::New => (page, 0, Some(count.into()), Some(flags)),
+            _ => (page, count, None, Some(flags)),
+        };
+        assert_eq!(
+            found,
+            [
+                run(1, 3, PRESENT),
+                run(4, 1, PRESENT | LAZY),
+                run(9, 1, LAZY)
+            ]
+        );
+    }
+}
+
+#[test]
+fn what_is_there_is_not_overwritten() {
+    let mut rounds = Rounds::new();
+    rounds.task(Release::New, &[(1, 2, PRESENT)]);
+    let scratch = Scratch::new().unwrap();
+    fs::write(scratch.path().join("mine"), "mine").unwrap();
+    flatten(&rounds.chain(), scratch.path()).unwrap_err();
+    assert_eq!(fs::read(scratch.path().join("mine")).unwrap(), b"mine");
+}
+
+#[test]
+fn what_was_punched_is_not_made_zeros() {
+    let mut rounds = Rounds::new();
+    let folder = rounds.task(Release::New, &[(1, 2, PRESENT)]);
+    let pages = fs::File::create(folder.join("pages-1.img")).unwrap();
+    pages.set_len(2 * 4096).unwrap();
+    let error = flatten(&rounds.chain(), rounds.root().join("flat")).unwrap_err();
+    assert!(matches!(
+        error,
+        Error::Unreadable {
+            why: criu_images::Unreadable::NotHere(Origin::Lost(Loss::Punched)),
+            ..
+        }
+    ));
+}
+
+mod root {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::{Path, PathBuf};
+
+    use criu_images::{Chain, Image, Kind, Name, Pagemap, flatten, verify};
+    use criu_rpc::{Criu, Dump, Pid, Restore};
+    use criu_rs_tests::{Scratch, Settings, Workload, real_criu};
+
+    use crate::rounds::{PARENT, PRESENT, Release, Run, entry, pagemap};
+
+    /// Makes a chain of a dump: each part of its memory goes to one of the folders, those
+    /// after it have it in the parent, those before it other bytes, or nothing.
+    fn spread(images: &Path, root: &Path, folders: usize) -> PathBuf {
+        let paths: Vec<_> = (0..folders).map(|n| root.join(n.to_string())).collect();
+        for (number, path) in paths.iter().enumerate() {
+            fs::create_dir(path).unwrap();
+            if number > 0 {
+                symlink(format!("../{}", number - 1), path.join("parent")).unwrap();
+            }
+        }
+        let newest = paths.last().unwrap();
+        for file in fs::read_dir(images).unwrap() {
+            let file = file.unwrap();
+            if file.file_type().unwrap().is_file() {
+                fs::copy(file.path(), newest.join(file.file_name())).unwrap();
+            }
+        }
+        // Its counts are those of a dump without parents.
+        fs::remove_file(newest.join("stats-dump")).unwrap();
+        let mut seed = 1u64;
+        for file in fs::read_dir(images).unwrap() {
+            let file = file.unwrap().file_name().into_string().unwrap();
+            let Some(name) = Name::parse(&file).filter(|n| n.kind() == Kind::Pagemap) else {
+                continue;
+            };
+            let bytes = fs::read(images.join(&file)).unwrap();
+            let runs = Pagemap::new(Image::open(name, &bytes[..]).unwrap()).unwrap();
+            let id = runs.pages_id();
+            let pages = fs::read(images.join(format!("pages-{id}.img"))).unwrap();
+            let mut maps: Vec<(Vec<Run>, Vec<u8>)> = vec![Default::default(); folders];
+            let mut at = 0;
+            for run in runs {
+                let run = run.unwrap();
+                assert!(run.present() && !run.in_parent());
+                let mut done = 0;
+                while done < run.pages {
+                    seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    let count = (1 + (seed >> 33) % 40).min(run.pages - done);
+                    let owner = usize::try_from((seed >> 20) % 1000).unwrap() % folders;
+                    let first = run.vaddr / 4096 + done;
+                    let length = usize::try_from(count * 4096).unwrap();
+                    for (number, (runs, bytes)) in maps.iter_mut().enumerate() {
+                        if number > owner {
+                            runs.push((first, count, PARENT));
+                        } else if number == owner {
+                            runs.push((first, count, run.flags));
+                            bytes.extend_from_slice(&pages[at..at + length]);
+                        } else if count % 2 == 0 {
+                            runs.push((first, count, PRESENT));
+                            bytes.extend(vec![0xee; length]);
+                        }
+                    }
+                    at += length;
+                    done += count;
+                }
+            }
+            for (path, (runs, bytes)) in paths.iter().zip(maps) {
+                let runs: Vec<_> = runs
+                    .iter()
+                    .map(|run| entry(release(images), *run))
+                    .collect();
+                pagemap(path, name, id, &runs);
+                fs::write(path.join(format!("pages-{id}.img")), bytes).unwrap();
+            }
+        }
+        newest.clone()
+    }
+
+    /// The form this CRIU writes, which is the one it reads.
+    fn release(images: &Path) -> Release {
+        let file = fs::read_dir(images)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .find(|name| name.starts_with("pagemap-"))
+            .unwrap();
+        let name = Name::parse(&file).unwrap();
+        let bytes = fs::read(images.join(file)).unwrap();
+        let mut image = Image::open(name, &bytes[..]).unwrap();
+        image.next().unwrap();
+        let entry: criu_images::proto::PagemapEntry =
+            image.next().unwrap().unwrap().decode().unwrap();
+        match entry.nr_pages {
+            Some(_) => Release::New,
+            None => Release::Old,
+        }
+    }
+
+    fn restored(images: &Path, settings: &Settings) -> Workload {
+        let criu = Criu::at(real_criu()).unwrap();
+        let tree = criu.run(Restore::new(images)).unwrap();
+        let workload = Workload::attach(tree.pid().as_raw(), settings.clone()).unwrap();
+        workload.assert_sound();
+        workload
+    }
+
+    #[test]
+    #[ignore = "needs root and CRIU: run cargo xtask test"]
+    fn criu_restores_what_was_flattened() {
+        let scratch = Scratch::new().unwrap();
+        let images = scratch.dir("images").unwrap();
+        let mut settings = Settings::new(scratch.path().join("status"));
+        settings.child = true;
+        let workload = Workload::start(env!("CARGO_BIN_EXE_workload"), settings.clone()).unwrap();
+        workload.wait_count(50).unwrap();
+        let pid = Pid::from_raw(workload.pid()).unwrap();
+        Criu::at(real_criu())
+            .unwrap()
+            .run(Dump::new(pid, &images))
+            .unwrap();
+        workload.wait_end().unwrap();
+        let status = workload.status().unwrap();
+
+        let newest = spread(&images, scratch.path(), 8);
+        assert_eq!(verify(&newest).unwrap(), []);
+        let flat = scratch.path().join("flat");
+        flatten(&Chain::open(&newest).unwrap(), &flat).unwrap();
+        for older in 0..7 {
+            fs::remove_dir_all(scratch.path().join(older.to_string())).unwrap();
+        }
+        assert_eq!(verify(&flat).unwrap(), []);
+        // Not one byte of the pages is another, nor in another place.
+        for file in fs::read_dir(&images).unwrap() {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            if name.starts_with("pages-") {
+                let found = fs::read(flat.join(&name)).unwrap();
+                assert!(found == fs::read(file.path()).unwrap(), "{name}");
+            }
+        }
+        let again = restored(&flat, &settings);
+        assert!(again.count().unwrap() >= status.count);
+    }
+}

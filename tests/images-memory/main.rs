@@ -1,0 +1,14 @@
+//! Memory across chains of dumps, from outside.
+
+// What `#[test]` functions may do, their helpers may.
+#![allow(clippy::unwrap_used)]
+
+mod areas;
+mod defects;
+mod diff;
+mod flatten;
+mod hostile;
+mod live;
+mod model;
+mod rounds;
+mod verify;
