@@ -65,7 +65,7 @@ fn in_a_dump_the_target_lives_and_no_criu_stays() {
 
 #[test]
 #[ignore = "needs root and CRIU: cargo xtask test"]
-fn in_a_restore_nothing_stays() {
+fn in_a_restore_nothing_stays_or_the_whole_tree() {
     let caller = embedder(|words| {
         let [images, stage, mark] = words.try_into().unwrap();
         let restore = Restore::new(Path::new(&images)).as_child(true);
@@ -74,12 +74,22 @@ fn in_a_restore_nothing_stays() {
             .run(restore.hook(stuck(stage, mark)))
             .unwrap();
     });
-    let gone = Target::start().dump_away("images");
-    let images = gone.scratch.join("images");
-    for stage in ["pre-restore", "post-restore"] {
+    let mut gone = Target::start().dump_away("images");
+    for (stage, is_whole) in [
+        ("pre-restore", false),
+        ("post-restore", false),
+        ("pre-resume", true),
+        ("post-resume", true),
+    ] {
+        let images = gone.scratch.join("images");
         killed_at(stage, &caller, &gone.scratch, &[images.to_str().unwrap()]);
         assert_no_criu(&images);
-        gone.assert_nothing_left();
+        if is_whole {
+            let root = Pid::from_raw(gone.last.pid).unwrap();
+            gone = gone.back_as(root).dump_away("images");
+        } else {
+            gone.assert_nothing_left();
+        }
     }
     let tree = criu().run(gone.restore()).unwrap();
     gone.back(&tree);
