@@ -39,9 +39,7 @@ impl Library {
     /// Dumps a process, which runs on.
     pub(crate) fn dump(self, criu: &Path, pid: Pid, images: &Path) -> Result<()> {
         match self {
-            Self::Ours => {
-                Criu::at(criu)?.run(Dump::new(pid, images).leave_running(true))?;
-            }
+            Self::Ours => dump(&Criu::at(criu)?, pid, images),
             Self::RustCriu => {
                 let images = File::open(images)?;
                 let mut criu = rust_criu(criu)?;
@@ -50,9 +48,17 @@ impl Library {
                 criu.set_log_file("dump.log".to_owned());
                 criu.set_leave_running(true);
                 criu.dump()?;
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    /// The same, but CRIU is asked for what cannot succeed, too.
+    pub(crate) fn dump_unchecked(self, criu: &Path, pid: Pid, images: &Path) -> Result<()> {
+        match self {
+            Self::Ours => dump(&Criu::at(criu)?.preflight_checks(false), pid, images),
+            Self::RustCriu => self.dump(criu, pid, images),
+        }
     }
 
     /// Restores a process as a child of this one.
@@ -81,6 +87,11 @@ impl Library {
             })),
         }
     }
+}
+
+fn dump(criu: &Criu, pid: Pid, images: &Path) -> Result<()> {
+    criu.run(Dump::new(pid, images).leave_running(true))?;
+    Ok(())
 }
 
 fn rust_criu(criu: &Path) -> Result<rust_criu::Criu> {
