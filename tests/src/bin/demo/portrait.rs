@@ -94,28 +94,42 @@ mod tests {
     use std::process::Command;
     use std::time::Duration;
 
-    use criu_rs_tests::{Spawned, eventually};
+    use criu_rs_tests::{Proc, Spawned, State, eventually};
 
     use super::Portrait;
 
     #[test]
     fn a_file_that_is_opened_and_a_process_that_ends_show() {
-        let line = "sleep 600 & read line; exec 7</dev/zero; read line; kill $!; wait; read line";
+        // A child that stops itself has done all its opening and closing of files.
+        let child = r"sh -c 'kill -STOP $$' &";
+        let line = format!(
+            "{child} read line; exec 7</dev/zero; read line; kill -KILL $!; wait; read line"
+        );
         let (reader, mut stdin) = pipe().unwrap();
         let mut shell = Command::new("sh");
-        let root = Spawned::spawn(shell.args(["-c", line]).stdin(reader)).unwrap();
+        let root = Spawned::spawn(shell.args(["-c", &line]).stdin(reader)).unwrap();
         let take = || Portrait::of(root.proc()).unwrap();
         let look = |what, found: &dyn Fn(&Portrait) -> bool| {
             let look = || Ok(Some(take()).filter(found));
             eventually(what, Duration::from_secs(20), look).unwrap()
         };
 
-        let first = look("a child", &|now| now.processes.len() == 2);
+        let stopped = || -> std::io::Result<_> {
+            let children = root.proc().descendants()?;
+            let stopped = |child: &Proc| child.state() == Some(State::Stopped);
+            Ok(children.iter().any(stopped).then_some(()))
+        };
+        eventually("a child that stops", Duration::from_secs(20), stopped).unwrap();
+        let first = take();
+        assert_eq!(first.processes.len(), 2);
         first.check_same(&first).unwrap();
         assert!(first.files.iter().any(|line| line.contains("on pipe 1")));
 
         stdin.write_all(b"\n").unwrap();
-        let second = look("a file", &|now| now.files.len() == first.files.len() + 1);
+        let second = look("a file", &|now| {
+            let opened = now.files.iter().any(|line| line.starts_with("fd 7 of"));
+            opened && now.files.len() == first.files.len() + 1
+        });
         let failed = second.check_same(&first).unwrap_err().to_string();
         assert!(
             failed.contains("expected no other, found fd 7 of"),
