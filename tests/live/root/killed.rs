@@ -38,7 +38,8 @@ fn handle(pid: Pid) -> OwnedFd {
 #[track_caller]
 fn died(error: Error) -> Box<Failure> {
     let text = error.to_string();
-    assert!(text.contains("CRIU was killed by signal 9"), "{text}");
+    assert!(text.contains(": CRIU was killed by signal 9"), "{text}");
+    assert_eq!(text.matches("killed").count(), 1, "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
     let Error::Died(failure) = error else {
         panic!("another kind of error: {error:?}");
