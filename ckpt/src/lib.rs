@@ -35,6 +35,9 @@
 mod error;
 mod explorer;
 mod images;
+mod manifest;
+mod name;
+mod store;
 
 pub use error::{Error, Result};
 pub use explorer::{
@@ -42,3 +45,8 @@ pub use explorer::{
     Process, Resident, ResidentRun, Touched, shown,
 };
 pub use images::{Images, Target};
+pub use manifest::{Digest, FileRecord, Host, Manifest, Options, Parent, Root, Sizes, Task, Times};
+pub use name::CheckpointName;
+pub use store::{
+    Checkpoint, Children, Cleared, Fsck, Hold, Listing, Problem, Removed, Staging, Store,
+};
