@@ -6,6 +6,7 @@
 //! a folder        several   ├ descriptors  the files each has open
 //! a tar archive   images    ├ memory       its areas, and what is behind them
 //! a stream        at once   └ resident     the pages that the images have
+//!    └─────────── Compat ──── Host           what does not fit a machine
 //! ```
 //!
 //! ```no_run
@@ -32,6 +33,7 @@
 //! # Features
 //! `cli`, on by default: what only the command needs.
 
+mod compat;
 mod create;
 mod error;
 mod event;
@@ -47,6 +49,7 @@ mod store;
 mod terminal;
 mod verify;
 
+pub use compat::{Compat, CriuVersion, FileChange, Finding, Host, Mismatch, Needed, Obstacle};
 pub use create::Create;
 pub use criu_rpc::Criu;
 pub use error::{Error, Result};
