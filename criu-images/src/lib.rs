@@ -60,6 +60,7 @@
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
 //! `prost-reflect`. Both are on by default.
 
+mod core_file;
 mod diff;
 #[cfg(feature = "dynamic")]
 mod dynamic;
@@ -83,6 +84,7 @@ mod verify;
 mod wire;
 mod writer;
 
+pub use core_file::{CoreFile, CoreWritten};
 pub use diff::{Change, Difference, diff};
 pub use entry::{Entries, Entry};
 pub use error::{

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod areas;
+mod core_file;
 mod defects;
 mod diff;
 mod flatten;
@@ -11,4 +12,5 @@ mod hostile;
 mod live;
 mod model;
 mod rounds;
+mod spread;
 mod verify;

@@ -9,6 +9,7 @@ mod demo;
 mod doc;
 mod failure;
 mod fuzz;
+mod gdb;
 mod lint;
 mod process;
 mod provision;
