@@ -90,7 +90,7 @@ pub use entry::{Entries, Entry};
 pub use error::{
     ChainDefect, Defect, Error, JsonDefect, MemoryDefect, Part, Place, Result, Unreadable,
 };
-pub use flatten::{Flattened, flatten};
+pub use flatten::{Flattened, dedup_against, flatten};
 pub use header::{ByteOrder, Header, Identity, Version, identify};
 pub use image::{Image, Payload, RECORD_LIMIT, Record};
 pub use kind::Kind;

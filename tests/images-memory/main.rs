@@ -5,6 +5,7 @@
 
 mod areas;
 mod core_file;
+mod dedup;
 mod defects;
 mod diff;
 mod flatten;
