@@ -34,14 +34,40 @@
 //! `cli`, on by default: what only the command needs.
 
 mod compat;
+mod create;
 mod error;
+mod event;
 mod explorer;
+mod foreground;
 mod images;
+mod manifest;
+mod name;
+mod needs;
+mod process;
+mod restore;
+mod store;
+mod terminal;
+mod verify;
 
 pub use compat::{Compat, CriuVersion, FileChange, Finding, Host, Mismatch, Needed, Obstacle};
+pub use create::Create;
+pub use criu_rpc::Criu;
 pub use error::{Error, Result};
+pub use event::{Event, Phase};
 pub use explorer::{
     AddressSpace, Area, Backing, Descriptor, Descriptors, Explorer, FileRef, Node, OpenFile,
     Process, Resident, ResidentRun, Touched, shown,
 };
+pub use foreground::Foreground;
 pub use images::{Images, Target};
+pub use manifest::{
+    Digest, FileRecord, MadeOn, Manifest, Options, Parent, Root, Sizes, Task, Times,
+};
+pub use name::CheckpointName;
+pub use needs::Need;
+pub use restore::{Outlook, Restore};
+pub use store::{
+    Checkpoint, Children, Cleared, Fsck, Hold, Listing, Problem, Removed, Staging, Store,
+};
+pub use terminal::Terminal;
+pub use verify::{Change, Changed, Verification};
