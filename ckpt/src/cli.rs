@@ -1,5 +1,6 @@
 //! The command line: what is asked, and how an answer or failure is given.
 
+mod check;
 mod failure;
 mod image;
 mod output;
@@ -25,6 +26,8 @@ struct Ckpt {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tells whether CRIU can be used here, what it lacks, and what slows it down
+    Check(check::Check),
     /// Looks into CRIU's image files and converts them: `crit`, same JSON
     #[command(subcommand)]
     Image(image::Image),
@@ -35,6 +38,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let done = Ckpt::try_parse_from(args)
         .map_err(Failure::from)
         .and_then(|asked| match asked.command {
+            Command::Check(check) => check.run(),
             Command::Image(image) => image.run(),
         });
     match done {

@@ -32,13 +32,17 @@
 //! # Features
 //! `cli`, on by default: what only the command needs.
 
+mod check;
 mod error;
 mod explorer;
 mod images;
+mod machine;
 
+pub use check::{Check, CheckFinding, CheckedCriu, Level};
 pub use error::{Error, Result};
 pub use explorer::{
     AddressSpace, Area, Backing, Descriptor, Descriptors, Explorer, FileRef, Node, OpenFile,
     Process, Resident, ResidentRun, Touched, shown,
 };
 pub use images::{Images, Target};
+pub use machine::{Capabilities, ConfigOption, Kerndat, Machine};

@@ -35,6 +35,10 @@ pub(crate) enum Failure {
     )]
     NoImages { label: String },
 
+    /// All that was found is told.
+    #[error("CRIU cannot be used here, for {first} is red; do what is said there, and check again")]
+    Unusable { first: &'static str },
+
     /// All of a set is told, and that some of it is broken.
     #[error(
         "{images}: {broken} of {all} images are broken; copy them again from where they were dumped"

@@ -1,0 +1,7 @@
+//! Checkpoints on the move, and the machines they move between: `ckpt check`.
+
+// What `#[test]` functions may do, their helpers may.
+#![allow(clippy::unwrap_used)]
+
+mod check;
+mod command;
