@@ -37,6 +37,7 @@ mod error;
 mod explorer;
 mod images;
 mod machine;
+mod schedule;
 
 pub use check::{Check, CheckFinding, CheckedCriu, Level};
 pub use error::{Error, Result};
@@ -46,3 +47,4 @@ pub use explorer::{
 };
 pub use images::{Images, Target};
 pub use machine::{Capabilities, ConfigOption, Kerndat, Machine};
+pub use schedule::{Clock, Round, Schedule, SystemClock, Wake};
