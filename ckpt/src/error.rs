@@ -1,9 +1,11 @@
 //! What goes wrong, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use criu_images::{Defect, JsonDefect, Name};
+
+use crate::name::CheckpointName;
 
 /// What every fallible function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -47,6 +49,147 @@ pub enum Error {
         /// The image.
         name: Name,
     },
+
+    /// That is no name for a checkpoint.
+    #[error(
+        "{name:?} cannot be the name of a checkpoint; take up to {limit} letters, digits, '.', '_' and '-', a letter or digit first",
+        limit = CheckpointName::LIMIT
+    )]
+    Name {
+        /// What was given.
+        name: String,
+    },
+
+    /// There is a checkpoint of that name.
+    #[error(
+        "{}: there is a checkpoint {name}; take another name, or remove it with `ckpt rm {name}`", store.display()
+    )]
+    Exists {
+        /// The name.
+        name: CheckpointName,
+        /// The store.
+        store: PathBuf,
+    },
+
+    /// There is no checkpoint of that name.
+    #[error("{}: there is no checkpoint {name}; list what there is with `ckpt ls`", store.display())]
+    Unknown {
+        /// The name.
+        name: CheckpointName,
+        /// The store.
+        store: PathBuf,
+    },
+
+    /// Another process has the checkpoint: it makes, reads, flattens or removes it.
+    #[error(
+        "{}: checkpoint {name} is in use by another process; wait until that is done", store.display()
+    )]
+    Busy {
+        /// The name.
+        name: CheckpointName,
+        /// The store.
+        store: PathBuf,
+    },
+
+    /// A checkpoint that is to be removed is the parent of another one.
+    #[error("checkpoint {child} builds on {name}; remove both, or flatten {child} with --flatten")]
+    HasChildren {
+        /// The one that was to be removed.
+        name: CheckpointName,
+        /// One that builds on it.
+        child: CheckpointName,
+    },
+
+    /// The parent of a checkpoint is gone, or another one has its name.
+    #[error(
+        "{}: checkpoint {name} builds on {parent}, which is not there any more; bring {parent} back, or remove {name}", store.display()
+    )]
+    Orphan {
+        /// The checkpoint.
+        name: CheckpointName,
+        /// What it builds on.
+        parent: CheckpointName,
+        /// The store.
+        store: PathBuf,
+    },
+
+    /// Checkpoints build on each other, which none of CRIU's do.
+    #[error("checkpoint {name} builds on itself; its manifest was tampered with: remove it")]
+    Circle {
+        /// One of them.
+        name: CheckpointName,
+    },
+
+    /// The folder holds other things, so it will not be made a store.
+    #[error(
+        "{}: this folder is not empty, and no store of checkpoints; name an empty or a new one", path.display()
+    )]
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A manifest is not as it should be.
+    #[error(
+        "{}: {source}; this is no whole manifest: copy the checkpoint again from where it comes, or remove it", path.display()
+    )]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what is wrong.
+        source: serde_json::Error,
+    },
+
+    /// A manifest is larger than any could be.
+    #[error("{}: more than {} MiB; this is no manifest", path.display(), crate::Manifest::LIMIT >> 20)]
+    LargeManifest {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A manifest is of a later release.
+    #[error(
+        "{}: schema {version}, and this release knows {}; use a newer ckpt", path.display(), crate::Manifest::VERSION
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        version: u32,
+    },
+
+    /// A checkpoint lies under another name than it has.
+    #[error(
+        "{}: this is checkpoint {name}; rename the folder back: `ckpt` knows checkpoints by their name", path.display()
+    )]
+    Misnamed {
+        /// The folder.
+        path: PathBuf,
+        /// The name in its manifest.
+        name: CheckpointName,
+    },
+
+    /// In a checkpoint, there is something that is neither a file nor a folder.
+    #[error("{}: neither a file nor a folder; remove it: it is not part of a checkpoint", path.display())]
+    Foreign {
+        /// What it is.
+        path: PathBuf,
+    },
+
+    /// A file of a checkpoint is missing, has another length, or should not be there.
+    #[error(
+        "{}: not as the manifest says; copy the checkpoint again from where it comes, or remove it", path.display()
+    )]
+    Files {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Puts a path to what the system said.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Path { path, source }
 }
 
 impl From<criu_images::Error> for Error {

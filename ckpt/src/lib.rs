@@ -37,7 +37,10 @@ mod error;
 mod explorer;
 mod images;
 mod machine;
+mod manifest;
+mod name;
 mod schedule;
+mod store;
 
 pub use check::{Check, CheckFinding, CheckedCriu, Level};
 pub use error::{Error, Result};
@@ -47,4 +50,9 @@ pub use explorer::{
 };
 pub use images::{Images, Target};
 pub use machine::{Capabilities, ConfigOption, Kerndat, Machine};
+pub use manifest::{Digest, FileRecord, Host, Manifest, Options, Parent, Root, Sizes, Task, Times};
+pub use name::CheckpointName;
 pub use schedule::{Clock, Round, Schedule, SystemClock, Wake};
+pub use store::{
+    Checkpoint, Children, Cleared, Fsck, Hold, Listing, Problem, Removed, Staging, Store,
+};
