@@ -32,9 +32,11 @@
 //! # Features
 //! `cli`, on by default: what only the command needs.
 
+mod archive;
 mod check;
 mod error;
 mod explorer;
+mod files;
 mod images;
 mod machine;
 mod manifest;
@@ -42,12 +44,16 @@ mod name;
 mod schedule;
 mod store;
 
+pub use archive::{
+    ArchiveDefect, Compression, Export, Exported, Import, Imported, Moved, UnknownCompression,
+};
 pub use check::{Check, CheckFinding, CheckedCriu, Level};
 pub use error::{Error, Result};
 pub use explorer::{
     AddressSpace, Area, Backing, Descriptor, Descriptors, Explorer, FileRef, Node, OpenFile,
     Process, Resident, ResidentRun, Touched, shown,
 };
+pub use files::{NeededFile, NeededFiles, NotTaken, Placed};
 pub use images::{Images, Target};
 pub use machine::{Capabilities, ConfigOption, Kerndat, Machine};
 pub use manifest::{Digest, FileRecord, Host, Manifest, Options, Parent, Root, Sizes, Task, Times};

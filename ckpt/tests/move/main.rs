@@ -3,5 +3,8 @@
 // What `#[test]` functions may do, their helpers may.
 #![allow(clippy::unwrap_used)]
 
+mod carry;
 mod check;
 mod command;
+mod hostile;
+mod made;
