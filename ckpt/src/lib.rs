@@ -35,12 +35,14 @@
 mod archive;
 mod check;
 mod error;
+mod every;
 mod explorer;
 mod files;
 mod images;
 mod machine;
 mod manifest;
 mod name;
+mod prune;
 mod schedule;
 mod store;
 
@@ -49,6 +51,7 @@ pub use archive::{
 };
 pub use check::{Check, CheckFinding, CheckedCriu, Level};
 pub use error::{Error, Result};
+pub use every::{Every, Happened, Stopped};
 pub use explorer::{
     AddressSpace, Area, Backing, Descriptor, Descriptors, Explorer, FileRef, Node, OpenFile,
     Process, Resident, ResidentRun, Touched, shown,
@@ -58,6 +61,7 @@ pub use images::{Images, Target};
 pub use machine::{Capabilities, ConfigOption, Kerndat, Machine};
 pub use manifest::{Digest, FileRecord, Host, Manifest, Options, Parent, Root, Sizes, Task, Times};
 pub use name::CheckpointName;
+pub use prune::{KeptFor, Prune, Pruned};
 pub use schedule::{Clock, Round, Schedule, SystemClock, Wake};
 pub use store::{
     Checkpoint, Children, Cleared, Fsck, Hold, Listing, Problem, Removed, Staging, Store,

@@ -8,3 +8,4 @@ mod check;
 mod command;
 mod hostile;
 mod made;
+mod prune;
