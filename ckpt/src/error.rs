@@ -3,10 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use criu_images::{Defect, JsonDefect, Name};
+use criu_images::{Defect, Finding, JsonDefect, Name};
+use criu_rpc::{Cause, Failure};
 
 use crate::archive::ArchiveDefect;
 use crate::name::CheckpointName;
+use crate::needs::Need;
+use crate::verify::Verification;
 
 /// What every fallible function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -49,6 +52,97 @@ pub enum Error {
         images: String,
         /// The image.
         name: Name,
+    },
+
+    /// There is no such process.
+    #[error("there is no process {pid}; check the pid: it is that of this pid namespace")]
+    NoProcess {
+        /// The pid.
+        pid: u32,
+    },
+
+    /// Another checkpoint of the process is being made.
+    #[error("another checkpoint of process {pid} is just being made; wait until that is done")]
+    Claimed {
+        /// The process.
+        pid: u32,
+    },
+
+    /// The tree has things that CRIU must be told of.
+    #[error("process {pid} cannot be checkpointed like this: {}", list(needs))]
+    Needs {
+        /// The root of the tree.
+        pid: u32,
+        /// What it has.
+        needs: Vec<Need>,
+    },
+
+    /// CRIU cannot be asked, or refused before it began, or ended.
+    #[error(transparent)]
+    Criu(#[from] criu_rpc::Error),
+
+    /// CRIU could not dump the tree, which runs on.
+    #[error("{}", told(failure, log.as_deref()))]
+    Dump {
+        /// All that is known of why.
+        failure: Box<Failure>,
+        /// CRIU's log, where it is kept until the next one of that name.
+        log: Option<PathBuf>,
+    },
+
+    /// CRIU could not restore the tree; nothing of it is left.
+    #[error("{}", told(failure, log.as_deref()))]
+    Restore {
+        /// All that is known of why.
+        failure: Box<Failure>,
+        /// CRIU's log, where it is kept until the next one of that name.
+        log: Option<PathBuf>,
+    },
+
+    /// A checkpoint is not what it was when it was made.
+    #[error(
+        "checkpoint {name} is not as it was made: {}; copy it again from where it comes, or remove it",
+        spoilt(verification)
+    )]
+    Changed {
+        /// The checkpoint.
+        name: CheckpointName,
+        /// All that is wrong.
+        verification: Box<Verification>,
+    },
+
+    /// The dump left out a mount, and nothing was given for it.
+    #[error(
+        "the mount {name} was left out of the checkpoint; name what to mount there: --external 'mnt[{name}]:PATH'"
+    )]
+    Unfilled {
+        /// Its name.
+        name: String,
+    },
+
+    /// A shell job needs a terminal.
+    #[error(
+        "checkpoint {name} is a shell job, which needs a terminal; restore it without --detach, in tmux to leave it"
+    )]
+    NoTerminal {
+        /// The checkpoint.
+        name: CheckpointName,
+    },
+
+    /// What CRIU wrote is not whole, so it was not kept. The tree runs on.
+    #[error("CRIU's images are not whole: {finding}; please report this, and try another CRIU")]
+    Unsound {
+        /// The first thing that is wrong.
+        finding: Box<Finding>,
+    },
+
+    /// CRIU said that it dumped the tree, but not when.
+    #[error(
+        "process {pid}: CRIU gave no notice at the end of its dump, so nothing was kept; see that no configuration file of CRIU turns notifications off"
+    )]
+    NoStage {
+        /// The root of the tree.
+        pid: u32,
     },
 
     /// That is no name for a checkpoint.
@@ -239,6 +333,78 @@ fn in_member(member: &Option<String>) -> String {
         Some(member) => format!("{member:?}: "),
         None => String::new(),
     }
+}
+
+impl Error {
+    /// Whether nothing was begun, since something was found that it would have failed with.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NoProcess { .. }
+            | Self::Claimed { .. }
+            | Self::Needs { .. }
+            | Self::Changed { .. }
+            | Self::Unfilled { .. }
+            | Self::NoTerminal { .. } => true,
+            Self::Criu(error) => matches!(
+                error,
+                criu_rpc::Error::NotFound { .. }
+                    | criu_rpc::Error::Preflight { .. }
+                    | criu_rpc::Error::TooOld { .. }
+                    | criu_rpc::Error::Option { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// The first thing that is wrong, and how many there are.
+fn spoilt(verification: &Verification) -> String {
+    let changed = verification.changed.iter();
+    let changed = changed.map(|it| format!("{} {}", it.path.display(), it.change));
+    let findings = verification.findings.iter().map(ToString::to_string);
+    let mut all = changed.chain(findings);
+    let first = all.next().unwrap_or_default();
+    match all.count() {
+        0 => first,
+        more => format!("{first}, and {more} more; `ckpt verify` tells all"),
+    }
+}
+
+fn list(needs: &[Need]) -> String {
+    let needs: Vec<_> = needs.iter().map(ToString::to_string).collect();
+    needs.join("; ")
+}
+
+/// CRIU's failure, with what to do about it in the words of the command.
+fn told(failure: &Failure, log: Option<&Path>) -> String {
+    let mut text = format!("{} failed", failure.operation);
+    if let Some(cause) = &failure.cause {
+        text += &format!(": {cause}");
+    }
+    match failure.line() {
+        Some(line) => text += &format!(": {}", line.trim()),
+        None => text += &format!(": CRIU gave no reason and {}", failure.ended),
+    }
+    if let Some(log) = log {
+        text += &format!(" (log: {})", log.display());
+    }
+    let option = match failure.cause {
+        Some(Cause::TcpEstablished) => "add --tcp-established",
+        Some(Cause::ShellJob) => "add --shell-job",
+        Some(Cause::ExternalUnixSocket) => {
+            "add --ext-unix-sk, or take the process at the other end along"
+        }
+        Some(Cause::FileLocks) => "add --file-locks",
+        Some(Cause::LinkRemap) => "add --link-remap",
+        Some(Cause::GhostFileTooLarge) => "raise --ghost-limit",
+        Some(Cause::ExternalMount) => "name the mount with --external 'mnt[PATH]:NAME'",
+        Some(other) => match other.remedy() {
+            Some(remedy) => remedy,
+            None => return text,
+        },
+        None => "look for the line in CRIU's log, with -vv for more of it",
+    };
+    text + "; " + option
 }
 
 /// Puts a path to what the system said.

@@ -57,8 +57,6 @@ pub enum Happened {
     },
     /// There is none. Those that were taken before are all kept.
     Failed {
-        /// The name it would have had.
-        name: CheckpointName,
         /// Why.
         error: Error,
         /// How many rounds were left out before it.
@@ -105,9 +103,7 @@ impl Every {
         let (mut taken, mut failed) = (0, 0);
         let by = self.schedule.run(clock, |round| {
             let missed = round.missed;
-            let made = self
-                .name(SystemTime::now())
-                .and_then(|name| take(name.clone()).map_err(|error| (name, error)));
+            let made = self.name(SystemTime::now()).and_then(&mut take);
             tell(match made {
                 Ok(checkpoint) => {
                     taken += 1;
@@ -117,27 +113,19 @@ impl Every {
                         missed,
                     }
                 }
-                Err((name, error)) => {
+                Err(error) => {
                     failed += 1;
-                    Happened::Failed {
-                        name,
-                        error,
-                        missed,
-                    }
+                    Happened::Failed { error, missed }
                 }
             })
         });
         Stopped { taken, failed, by }
     }
 
-    fn name(
-        &self,
-        now: SystemTime,
-    ) -> std::result::Result<CheckpointName, (CheckpointName, Error)> {
+    fn name(&self, now: SystemTime) -> Result<CheckpointName> {
         // As the standard writes it, with what a name may have.
         let time = humantime::format_rfc3339_millis(now).to_string();
-        let name = format!("{}-{}", self.prefix, time.replace(':', "-"));
-        name.parse().map_err(|error| (self.prefix.clone(), error))
+        format!("{}-{}", self.prefix, time.replace(':', "-")).parse()
     }
 
     /// Removes its own oldest ones.
@@ -202,7 +190,7 @@ mod tests {
 
     #[test]
     fn a_prefix_leaves_room_for_the_time() {
-        assert!(every(&"w".repeat(128 - STAMP)).is_ok());
-        assert!(every(&"w".repeat(129 - STAMP)).is_err());
+        every(&"w".repeat(128 - STAMP)).unwrap();
+        every(&"w".repeat(129 - STAMP)).unwrap_err();
     }
 }

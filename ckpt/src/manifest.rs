@@ -33,7 +33,7 @@ pub struct Manifest {
     #[serde(with = "rfc3339")]
     pub created: SystemTime,
     /// Where it was made.
-    pub host: Host,
+    pub host: MadeOn,
     /// The release of CRIU that made it, such as `4.2.1`; `None` if that is not known.
     #[serde(default)]
     pub criu: Option<String>,
@@ -62,7 +62,7 @@ pub struct Manifest {
 /// The machine that a checkpoint was made on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Host {
+pub struct MadeOn {
     /// Its name (`uname -n`).
     pub name: String,
     /// The release of its kernel (`uname -r`).
@@ -111,6 +111,8 @@ pub struct Options {
     pub leave_running: bool,
     /// It was below a shell, and lent its terminal.
     pub shell_job: bool,
+    /// It had a terminal that was held from outside, so it needs one again.
+    pub terminal: bool,
     /// Its established TCP connections are part of it.
     pub tcp_established: bool,
     /// Its established TCP connections are closed in it.
@@ -188,7 +190,7 @@ impl Manifest {
             name,
             id: fresh_id(),
             created: SystemTime::now(),
-            host: Host {
+            host: MadeOn {
                 name: text(names.nodename()),
                 kernel: text(names.release()),
                 arch: text(names.machine()),

@@ -17,6 +17,7 @@
 mod checkpoint;
 mod fsck;
 mod lock;
+mod place;
 mod remove;
 mod staging;
 

@@ -1,11 +1,14 @@
 //! `Checkpoint`: one of a store.
 
 use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::Store;
 use super::lock::{Lock, Share};
+use super::staging::{records, write_manifest};
 use crate::error::{Error, Result, at};
 use crate::manifest::{IMAGES, Manifest, open};
 use crate::name::CheckpointName;
@@ -142,6 +145,26 @@ impl Checkpoint {
         // One could have gone between being found and being held.
         now.ancestors()?;
         Ok(Hold(held))
+    }
+
+    /// Adds what was not yet known when it was committed: the files that were still being
+    /// written, and what is told of them.
+    pub(crate) fn complete(mut self, tell: impl FnOnce(&mut Manifest)) -> Result<Self> {
+        let known: BTreeSet<_> = self.manifest.files.iter().map(|it| &*it.path).collect();
+        let more = records(&self.folder, |path| !known.contains(path))?;
+        for file in &more {
+            let path = self.folder.join(&file.path);
+            let private = fs::set_permissions(&path, Permissions::from_mode(0o600));
+            private.map_err(at(&path))?;
+        }
+        let mut files = std::mem::take(&mut self.manifest.files);
+        files.extend(more);
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        self.manifest.set_files(files);
+        tell(&mut self.manifest);
+        write_manifest(&self.folder, &self.manifest)?;
+        super::sync_folder(&self.folder)?;
+        Ok(self)
     }
 
     pub(super) fn lock(&self, share: Share) -> Result<Lock> {

@@ -143,18 +143,18 @@ impl Staging {
     /// # Errors
     /// [`Error::Foreign`] if something else than files is in the folder; if it cannot be
     /// written. What was written is removed then.
-    pub fn commit(self, mut manifest: Manifest) -> Result<Checkpoint> {
-        let mut files = Vec::new();
-        for (path, _) in survey(&self.path)? {
-            let full = self.path.join(&path);
-            let (blake3, bytes) = Digest::of(open(&full)?).map_err(at(&full))?;
-            files.push(FileRecord {
-                path,
-                bytes,
-                blake3,
-            });
-        }
-        manifest.set_files(files);
+    pub fn commit(self, manifest: Manifest) -> Result<Checkpoint> {
+        self.commit_some(manifest, |_| true)
+    }
+
+    /// As [`commit`](Self::commit), but only of these files digests are taken: others are
+    /// still being written, and follow with [`Checkpoint::complete`].
+    pub(crate) fn commit_some(
+        self,
+        mut manifest: Manifest,
+        of: impl Fn(&str) -> bool,
+    ) -> Result<Checkpoint> {
+        manifest.set_files(records(&self.path, of)?);
         self.finish(manifest)
     }
 
@@ -226,6 +226,13 @@ impl Staging {
         self.lock = None;
     }
 
+    /// Moves a log out of the folder, to where it stays when that is removed.
+    pub(crate) fn keep_log(&self, log: &str) -> Option<PathBuf> {
+        let kept = self.store.root.join(format!(".{}.{log}", self.name));
+        fs::rename(self.path.join(log), &kept).ok()?;
+        Some(kept)
+    }
+
     fn link_parent(&self, parent: Option<&Parent>) -> Result<()> {
         let link = self.path.join(PARENT_LINK);
         match fs::remove_file(&link) {
@@ -270,6 +277,21 @@ impl Drop for Staging {
             clear(&self.path).ok();
         }
     }
+}
+
+/// Takes the digests of files in a folder.
+pub(super) fn records(folder: &Path, of: impl Fn(&str) -> bool) -> Result<Vec<FileRecord>> {
+    let mut files = Vec::new();
+    for path in survey(folder)?.into_keys().filter(|path| of(path)) {
+        let full = folder.join(&path);
+        let (blake3, bytes) = Digest::of(open(&full)?).map_err(at(&full))?;
+        files.push(FileRecord {
+            path,
+            bytes,
+            blake3,
+        });
+    }
+    Ok(files)
 }
 
 /// Puts a manifest into a folder, in one step.
