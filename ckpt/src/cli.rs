@@ -1,5 +1,6 @@
 //! The command line: what is asked, and how an answer or failure is given.
 
+mod check;
 mod create;
 mod failure;
 mod fsck;
@@ -36,6 +37,8 @@ struct Ckpt {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tells whether CRIU can be used here, what it lacks, and what slows it down
+    Check(check::Check),
     /// Makes a checkpoint of a process and its descendants
     Create(Box<create::Create>),
     /// Lists the checkpoints
@@ -60,6 +63,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let ended = Ckpt::try_parse_from(args)
         .map_err(Failure::from)
         .and_then(|asked| match asked.command {
+            Command::Check(check) => check.run().map(done),
             Command::Create(create) => create.run().map(done),
             Command::Ls(ls) => ls.run().map(done),
             Command::Show(show) => show.run().map(done),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use criu_images::{Defect, Finding, JsonDefect, Name};
 use criu_rpc::{Cause, Failure};
 
+use crate::archive::ArchiveDefect;
 use crate::name::CheckpointName;
 use crate::needs::Need;
 use crate::verify::Verification;
@@ -278,6 +279,60 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+
+    /// A file is not what the manifest says, or is being changed.
+    #[error(
+        "{}: not what it was; see with `ckpt verify` what else is wrong, and let nothing write to it", path.display()
+    )]
+    Altered {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The tree of a checkpoint had mounts of its own, and so files of its own.
+    #[error(
+        "checkpoint {name}: the tree has mounts of its own, so its files are not those of this system; carry them along by other means"
+    )]
+    OwnMounts {
+        /// The checkpoint.
+        name: CheckpointName,
+    },
+
+    /// Where a file of a checkpoint has to be, there is another one.
+    #[error(
+        "{}: there is another file than the checkpoint needs; move it away, or place them below another root", path.display()
+    )]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// A file that came with a checkpoint has no plain path.
+    #[error("checkpoint {checkpoint}: a file of it wants to be at {path:?}; do not trust it")]
+    Stray {
+        /// The path.
+        path: PathBuf,
+        /// The checkpoint.
+        checkpoint: CheckpointName,
+    },
+
+    /// An archive is not as it should be.
+    #[error("{}: {}{defect}; {}", archive.display(), in_member(member), defect.remedy())]
+    Archive {
+        /// The archive.
+        archive: PathBuf,
+        /// The member of it.
+        member: Option<String>,
+        /// What is wrong.
+        defect: ArchiveDefect,
+    },
+}
+
+fn in_member(member: &Option<String>) -> String {
+    match member {
+        Some(member) => format!("{member:?}: "),
+        None => String::new(),
+    }
 }
 
 impl Error {

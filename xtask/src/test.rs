@@ -105,6 +105,14 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         command,
         all: true,
     });
+    let (criu, suite) = &suites[1];
+    let mut command = target(root, "move");
+    command.env("CRIU", criu);
+    steps.push(Step {
+        name: format!("ckpt moves on {}", suite.name),
+        command,
+        all: true,
+    });
     Ok(steps)
 }
 

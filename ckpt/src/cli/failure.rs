@@ -35,6 +35,10 @@ pub(crate) enum Failure {
     )]
     NoImages { label: String },
 
+    /// All that was found is told.
+    #[error("CRIU cannot be used here, for {first} is red; do what is said there, and check again")]
+    Unusable { first: &'static str },
+
     #[error(
         "{text}: this is no descriptor of this command; write fd[N]:KEY, and open N in the shell: N<FILE"
     )]
