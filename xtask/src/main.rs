@@ -14,6 +14,7 @@ mod process;
 mod provision;
 mod sources;
 mod test;
+mod vm;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         help: "every test, set-up included",
         run: test::run,
+    },
+    Command {
+        name: "vm",
+        arguments: "[OPTION VALUE]... -- COMMAND",
+        help: "run a command in a guest whose kernel has soft-dirty; --with FILE, --out TAR, --suite, --minutes",
+        run: vm::run,
     },
     Command {
         name: "lint",
@@ -101,6 +108,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Command(status)) => ExitCode::from(status),
         Err(Failure::Step(line)) => {
             eprintln!("xtask {name}: {line}");
             ExitCode::FAILURE
