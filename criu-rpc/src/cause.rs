@@ -40,10 +40,13 @@ pub enum Cause {
     DumpsItself,
     /// The kernel does not track changed pages.
     NoSoftDirty,
+    /// A page that did not change, by the kernel's word, is not in the parent of the dump:
+    /// the task became another program (`execve`) since then, at other addresses.
+    NotInParent,
 }
 
 /// A piece of CRIU's message, and the cause it gives away.
-const LINES: [(&str, Cause); 17] = [
+const LINES: [(&str, Cause); 18] = [
     (
         "CAP_CHECKPOINT_RESTORE capability",
         Cause::MissingCapability,
@@ -68,6 +71,7 @@ const LINES: [(&str, Cause); 17] = [
     ("has unreachable sharing", Cause::ExternalMount),
     ("The criu itself is within dumped tree", Cause::DumpsItself),
     ("Tracking memory is not available", Cause::NoSoftDirty),
+    (" in parent pagemap", Cause::NotInParent),
 ];
 
 impl Cause {
@@ -115,6 +119,7 @@ impl Cause {
             Self::ExternalMount => "name the mount as external",
             Self::DumpsItself => "dump from a process outside the tree",
             Self::NoSoftDirty => "use a kernel with CONFIG_MEM_SOFT_DIRTY",
+            Self::NotInParent => "begin a new chain: dump or pre-dump without a parent",
         })
     }
 }
@@ -145,6 +150,7 @@ impl fmt::Display for Cause {
             Self::ExternalMount => "a mount comes from outside the tree",
             Self::DumpsItself => "CRIU is within the tree it is to dump",
             Self::NoSoftDirty => "the kernel does not track changed pages",
+            Self::NotInParent => "the parent has no such pages",
         })
     }
 }

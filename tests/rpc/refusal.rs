@@ -145,6 +145,10 @@ fn the_cause_is_found_in_the_log(front: Front) {
         ),
         ("The criu itself is within dumped tree.", Cause::DumpsItself),
         ("Tracking memory is not available", Cause::NoSoftDirty),
+        (
+            "page-xfer: Missing 7fc01aa66000 in parent pagemap",
+            Cause::NotInParent,
+        ),
     ] {
         let log = format!("{HARMLESS}{}{}", line(message), line("Dumping FAILED."));
         let play = Play::of(failing(&log));
