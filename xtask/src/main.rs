@@ -12,6 +12,7 @@ mod fuzz;
 mod lint;
 mod process;
 mod provision;
+mod record;
 mod sources;
 mod test;
 mod vm;
@@ -77,6 +78,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[SECONDS]",
         help: "what a hostile peer could say, for so long each (60 s)",
         run: fuzz::run,
+    },
+    Command {
+        name: "record",
+        arguments: "",
+        help: "record chains of real pre-dumps in the guest: tests/fixtures/chains.tar.zst",
+        run: record::run,
     },
     Command {
         name: "codegen",
