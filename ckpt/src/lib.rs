@@ -6,6 +6,7 @@
 //! a folder        several   ├ descriptors  the files each has open
 //! a tar archive   images    ├ memory       its areas, and what is behind them
 //! a stream        at once   └ resident     the pages that the images have
+//!    └─────────── Compat ──── Host           what does not fit a machine
 //! ```
 //!
 //! ```no_run
@@ -32,10 +33,12 @@
 //! # Features
 //! `cli`, on by default: what only the command needs.
 
+mod compat;
 mod error;
 mod explorer;
 mod images;
 
+pub use compat::{Compat, CriuVersion, FileChange, Finding, Host, Mismatch, Needed, Obstacle};
 pub use error::{Error, Result};
 pub use explorer::{
     AddressSpace, Area, Backing, Descriptor, Descriptors, Explorer, FileRef, Node, OpenFile,
