@@ -58,7 +58,8 @@
 //!
 //! # Features
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
-//! `prost-reflect`. Both are on by default.
+//! `prost-reflect`. Both are on by default. `track`: trackers of running tasks, in
+//! [`mod@track`].
 
 mod diff;
 #[cfg(feature = "dynamic")]
@@ -79,6 +80,7 @@ pub mod proto;
 pub mod raw;
 mod schema;
 pub mod source;
+pub mod track;
 mod verify;
 mod wire;
 mod writer;
