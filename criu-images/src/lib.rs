@@ -58,7 +58,8 @@
 //!
 //! # Features
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
-//! `prost-reflect`. Both are on by default.
+//! `prost-reflect`. Both are on by default. `track`: trackers of running tasks, in
+//! [`mod@track`].
 
 mod core_file;
 mod diff;
@@ -80,6 +81,7 @@ pub mod proto;
 pub mod raw;
 mod schema;
 pub mod source;
+pub mod track;
 mod verify;
 mod wire;
 mod writer;
