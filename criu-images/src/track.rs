@@ -15,6 +15,8 @@
 
 mod dirty;
 mod history;
+#[cfg(feature = "track")]
+mod live;
 mod observation;
 mod policy;
 mod rounds;
@@ -22,6 +24,10 @@ mod vma;
 
 pub use dirty::{DirtySet, Rate};
 pub use history::{Forecast, Heat, History, Interval};
+#[cfg(feature = "track")]
+pub use live::{
+    Act, Choice, Content, Digests, Fit, Obstacle, SoftDirty, TrackError, WriteProtect, best_for,
+};
 pub use observation::{Observation, Tracker, Way};
 pub use policy::{Bound, Bounds, Decision, Policy, Reached, Round, Rule, Verdict};
 pub use rounds::{DumpedRound, Rounds};

@@ -211,7 +211,9 @@ impl DirtySet {
         let page = self.page.bytes();
         let down = |address: u64| address - address % page;
         let end = range.end().get();
-        let up = end.checked_next_multiple_of(page).unwrap_or_else(|| down(end));
+        let up = end
+            .checked_next_multiple_of(page)
+            .unwrap_or_else(|| down(end));
         (down(range.start().get()), up)
     }
 }
