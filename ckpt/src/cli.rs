@@ -3,6 +3,7 @@
 mod failure;
 mod image;
 mod output;
+mod track;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ enum Command {
     /// Looks into CRIU's image files and converts them: `crit`, same JSON
     #[command(subcommand)]
     Image(image::Image),
+    Track(track::Track),
 }
 
 /// Does what the arguments ask for. A failure is one line on standard error.
@@ -36,6 +38,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         .map_err(Failure::from)
         .and_then(|asked| match asked.command {
             Command::Image(image) => image.run(),
+            Command::Track(track) => track.run(),
         });
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,6 +23,8 @@
 //! # }
 //! ```
 //!
+//! [`Watch`] looks at a running process, to learn how it writes its memory.
+//!
 //! Single images, and their JSON, are the business of [`criu_images`].
 //!
 //! # What it does not do
@@ -35,6 +37,7 @@
 mod error;
 mod explorer;
 mod images;
+mod track;
 
 pub use error::{Error, Result};
 pub use explorer::{
@@ -42,3 +45,4 @@ pub use explorer::{
     Process, Resident, ResidentRun, Touched, shown,
 };
 pub use images::{Images, Target};
+pub use track::{Watch, Watched};
