@@ -12,6 +12,7 @@ mod progress;
 mod restore;
 mod rm;
 mod show;
+mod track;
 mod verify;
 mod words;
 
@@ -56,6 +57,7 @@ enum Command {
     /// Looks into CRIU's image files and converts them: `crit`, same JSON
     #[command(subcommand)]
     Image(image::Image),
+    Track(track::Track),
 }
 
 /// Does what the arguments ask for. A failure is one line on standard error.
@@ -72,6 +74,7 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Verify(verify) => verify.run().map(done),
             Command::Fsck(fsck) => fsck.run().map(done),
             Command::Image(image) => image.run().map(done),
+            Command::Track(track) => track.run().map(done),
         });
     ended.unwrap_or_else(|failure| failure.report())
 }

@@ -24,6 +24,8 @@
 //! # }
 //! ```
 //!
+//! [`Watch`] looks at a running process, to learn how it writes its memory.
+//!
 //! Single images, and their JSON, are the business of [`criu_images`].
 //!
 //! # What it does not do
@@ -54,6 +56,7 @@ mod restore;
 mod schedule;
 mod store;
 mod terminal;
+mod track;
 mod verify;
 
 pub use archive::{
@@ -86,4 +89,5 @@ pub use store::{
     Checkpoint, Children, Cleared, Fsck, Hold, Listing, Problem, Removed, Staging, Store,
 };
 pub use terminal::Terminal;
+pub use track::{Watch, Watched};
 pub use verify::{Change, Changed, Verification};

@@ -89,6 +89,19 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "track");
+        command.env("CRIU", criu);
+        // The rest does not ask CRIU, and is the same with each.
+        if *suite == TRIXIE {
+            command.args(["root::dump", "root::incremental"]);
+        }
+        steps.push(Step {
+            name: format!("tracking beside {}", suite.name),
+            command,
+            all: true,
+        });
+    }
     for (_, suite) in &suites {
         let mut command = target(root, "schema");
         command.env("CRIU_DESCRIPTORS", suite.descriptors(root));
@@ -105,6 +118,11 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    steps.push(Step {
+        name: "ckpt track".to_owned(),
+        command: target(root, "watch"),
+        all: true,
+    });
     let mut command = target(root, "image");
     // The release whose words and output these are.
     command.env("CRIT", SID.crit(root));

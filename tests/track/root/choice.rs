@@ -76,5 +76,5 @@ fn who_is_traced_or_no_more_is_told() {
     nix::sys::wait::waitpid(pid, None).unwrap();
     nix::sys::ptrace::detach(pid, None).unwrap();
     workload.assert_sound();
-    assert!(best_for(4_000_000).is_err());
+    best_for(4_000_000).unwrap_err();
 }
