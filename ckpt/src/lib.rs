@@ -35,6 +35,7 @@
 mod error;
 mod explorer;
 mod images;
+mod stream;
 
 pub use error::{Error, Result};
 pub use explorer::{
@@ -42,3 +43,4 @@ pub use explorer::{
     Process, Resident, ResidentRun, Touched, shown,
 };
 pub use images::{Images, Target};
+pub use stream::{StreamError, dump_and_end, dump_and_run, resident, settle};
