@@ -102,6 +102,15 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "stream");
+        command.env("CRIU", criu);
+        steps.push(Step {
+            name: format!("streams of {}", suite.name),
+            command,
+            all: true,
+        });
+    }
     for (_, suite) in &suites {
         let mut command = target(root, "schema");
         command.env("CRIU_DESCRIPTORS", suite.descriptors(root));
