@@ -3,7 +3,7 @@
 #[cfg(feature = "archive")]
 mod archive;
 mod folder;
-mod memory;
+mod in_memory;
 #[cfg(feature = "archive")]
 mod tar;
 
@@ -14,7 +14,7 @@ pub use archive::Archive;
 #[cfg(feature = "archive")]
 pub(crate) use archive::decompressed;
 pub use folder::Folder;
-pub use memory::Memory;
+pub use in_memory::InMemory;
 #[cfg(feature = "archive")]
 pub(crate) use tar::{Member, Tar};
 

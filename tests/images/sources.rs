@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::symlink;
 
-use criu_images::source::{Archive, Folder, Memory, Source};
+use criu_images::source::{Archive, Folder, InMemory, Source};
 use criu_images::{Defect, Header, Kind, Name, proto};
 use criu_rs_tests::Scratch;
 
@@ -149,7 +149,7 @@ fn a_folder() {
 
 #[test]
 fn memory() {
-    let mut memory = Memory::new();
+    let mut memory = InMemory::new();
     for (name, content) in files() {
         memory.insert(&name, content).unwrap();
     }
