@@ -10,5 +10,6 @@ mod flatten;
 mod hostile;
 mod live;
 mod model;
+mod recorded;
 mod rounds;
 mod verify;
