@@ -12,4 +12,5 @@ mod live;
 mod model;
 mod recorded;
 mod rounds;
+mod tracked;
 mod verify;
