@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, no_arguments};
 use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
-use crate::{criu, process};
+use crate::{criu, gdb, process};
 
 /// One run of the test harness.
 struct Step {
@@ -35,6 +35,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
 /// Everything there is, in the order in which it fails soonest.
 fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     let old = BOOKWORM.provision(root)?;
+    let gdb = gdb::find(root)?;
     let suites = [
         (TRIXIE.provision(root)?, TRIXIE),
         (SID.provision(root)?, SID),
@@ -72,9 +73,18 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     }
     for (criu, suite) in &suites {
         let mut command = target(root, "memory");
-        command.env("CRIU", criu);
+        command.env("CRIU", criu).env("GDB", &gdb);
         steps.push(Step {
             name: format!("memory of {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "compat");
+        command.env("CRIU", criu);
+        steps.push(Step {
+            name: format!("compat on {}", suite.name),
             command,
             all: true,
         });
@@ -93,10 +103,10 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         });
     }
     for (criu, suite) in &suites {
-        let mut command = target(root, "compat");
+        let mut command = target(root, "stream");
         command.env("CRIU", criu);
         steps.push(Step {
-            name: format!("compat on {}", suite.name),
+            name: format!("streams of {}", suite.name),
             command,
             all: true,
         });

@@ -11,6 +11,7 @@ use std::ptr::{null_mut, with_exposed_provenance_mut};
 use nix::libc;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 use rustix::mm::{madvise, mmap, mmap_anonymous, mprotect, mremap, mremap_fixed, munmap};
+use rustix::thread::disable_transparent_huge_pages;
 
 const PAGE: usize = 4096;
 /// `MADV_GUARD_INSTALL` (Linux 6.13).
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
 fn run() -> io::Result<()> {
     // Each command waits for the answer to the one before, so nothing is left in a buffer
     // when it becomes itself again.
+    // The kernel would put pages together meanwhile, and fill in what was dropped.
+    disable_transparent_huge_pages(true)?;
     let mut children = Vec::new();
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
     println!("ok 0");
@@ -93,6 +96,7 @@ fn act(
                 Ok(place.expose_provenance())
             }
             ["huge", _] => {
+                disable_transparent_huge_pages(false)?;
                 let huge = 512 * PAGE;
                 let room = mmap_anonymous(null_mut(), (a + 1) * huge, all, MapFlags::PRIVATE)?;
                 let start = room.expose_provenance().next_multiple_of(huge);
