@@ -111,6 +111,18 @@ pub enum Error {
         verification: Box<Verification>,
     },
 
+    /// A checkpoint does not fit this machine.
+    #[error(
+        "checkpoint {name} cannot be restored here: {}; or try it with --force",
+        misfits(findings)
+    )]
+    Incompatible {
+        /// The checkpoint.
+        name: CheckpointName,
+        /// All that does not fit.
+        findings: Vec<crate::compat::Finding>,
+    },
+
     /// The dump left out a mount, and nothing was given for it.
     #[error(
         "the mount {name} was left out of the checkpoint; name what to mount there: --external 'mnt[{name}]:PATH'"
@@ -343,6 +355,7 @@ impl Error {
             | Self::Claimed { .. }
             | Self::Needs { .. }
             | Self::Changed { .. }
+            | Self::Incompatible { .. }
             | Self::Unfilled { .. }
             | Self::NoTerminal { .. } => true,
             Self::Criu(error) => matches!(
@@ -368,6 +381,13 @@ fn spoilt(verification: &Verification) -> String {
         0 => first,
         more => format!("{first}, and {more} more; `ckpt verify` tells all"),
     }
+}
+
+fn misfits(findings: &[crate::compat::Finding]) -> String {
+    let told = findings
+        .iter()
+        .map(|it| format!("{}: {}", it.what, it.remedy()));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 fn list(needs: &[Need]) -> String {

@@ -180,14 +180,14 @@ impl From<proto::PstreeEntry> for Process {
     }
 }
 
-fn single(kind: Kind) -> Name {
+pub(crate) fn single(kind: Kind) -> Name {
     match Name::single(kind) {
         Some(name) => name,
         None => unreachable!("{kind} has no number in its name"),
     }
 }
 
-fn numbered(kind: Kind, number: u32) -> Name {
+pub(crate) fn numbered(kind: Kind, number: u32) -> Name {
     match Name::numbered(kind, number.into()) {
         Some(name) => name,
         None => unreachable!("{kind} has a number in its name"),

@@ -6,6 +6,7 @@
 //! a folder        several   ├ descriptors  the files each has open
 //! a tar archive   images    ├ memory       its areas, and what is behind them
 //! a stream        at once   └ resident     the pages that the images have
+//!    └─────────── Compat ──── Host           what does not fit a machine
 //! ```
 //!
 //! ```no_run
@@ -34,6 +35,7 @@
 
 mod archive;
 mod check;
+mod compat;
 mod create;
 mod error;
 mod event;
@@ -58,6 +60,7 @@ pub use archive::{
     ArchiveDefect, Compression, Export, Exported, Import, Imported, Moved, UnknownCompression,
 };
 pub use check::{Check, CheckFinding, CheckedCriu, Level};
+pub use compat::{Compat, CriuVersion, FileChange, Finding, Host, Mismatch, Needed, Obstacle};
 pub use create::Create;
 pub use criu_rpc::Criu;
 pub use error::{Error, Result};

@@ -15,12 +15,12 @@
 //! ```
 //!
 //! ```
-//! use criu_images::source::{Memory, Source};
+//! use criu_images::source::{InMemory, Source};
 //! use criu_images::{Header, ImageWriter, Kind, Name, proto};
 //!
 //! # fn main() -> criu_images::Result<()> {
 //! // A folder of images would be `Folder::open(path)?`, one of Podman `Archive::file(path)`.
-//! let mut images = Memory::new();
+//! let mut images = InMemory::new();
 //! # let mut writer = ImageWriter::new(Kind::Pstree, Header::default(), Vec::new())?;
 //! # writer.entry(&proto::PstreeEntry { pid: 7, ..Default::default() })?;
 //! # images.insert("pstree.img", writer.finish()?)?;

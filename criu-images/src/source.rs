@@ -3,7 +3,7 @@
 #[cfg(feature = "archive")]
 mod archive;
 mod folder;
-mod memory;
+mod in_memory;
 #[cfg(feature = "archive")]
 mod tar;
 
@@ -12,7 +12,7 @@ use std::io::BufRead;
 #[cfg(feature = "archive")]
 pub use archive::Archive;
 pub use folder::Folder;
-pub use memory::Memory;
+pub use in_memory::InMemory;
 
 use crate::error::{Defect, Error, Place, Result};
 use crate::image::Image;

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+use nix::sys::signal::SigSet;
 use rustix::pipe::PipeFlags;
 use rustix::process::{PidfdFlags, Signal};
 
@@ -61,6 +62,7 @@ impl Apart {
                 (SOCKET, socket.as_fd()),
             ],
             group: Group::OwnSession,
+            blocked: SigSet::empty(),
         };
         let shell = shell.start()?;
         drop(tell);

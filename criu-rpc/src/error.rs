@@ -217,7 +217,7 @@ impl Failure {
     /// without stand before both.
     pub fn line(&self) -> Option<&str> {
         let logged = || self.errors.iter().map(|error| &*error.message);
-        let known = |line: &&str| self.cause.is_some() && Cause::of(line) == self.cause;
+        let known = |line: &&str| self.cause.is_some_and(|cause| cause.is_told_by(line));
         let first = || self.errors.iter().find(|error| !error.is_harmless());
         logged()
             .chain(self.output.lines())
@@ -233,7 +233,8 @@ impl fmt::Display for Failure {
         if let Some(stage) = &self.stage {
             write!(f, " after {stage}")?;
         }
-        if let Ended::Killed(_) = self.ended {
+        let killed = matches!(self.ended, Ended::Killed(_));
+        if killed {
             write!(f, ": CRIU {}", self.ended)?;
         }
         if let Some(cause) = &self.cause {
@@ -242,7 +243,8 @@ impl fmt::Display for Failure {
         match (self.line(), self.errno) {
             (Some(line), _) => write!(f, ": {}", line.trim())?,
             (None, Some(errno)) => write!(f, ": {}", Errno::from_raw_os_error(errno))?,
-            (None, None) => write!(f, ": CRIU gave no reason and {}", self.ended)?,
+            (None, None) if killed => f.write_str(" and gave no reason")?,
+            (None, None) => write!(f, ": CRIU {} and gave no reason", self.ended)?,
         }
         if let Some(log) = &self.log {
             write!(f, " (log: {log})")?;

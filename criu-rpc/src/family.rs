@@ -63,7 +63,7 @@ fn see_end(handle: BorrowedFd<'_>, until: Instant) {
 }
 
 /// A process and its descendants.
-fn all(root: Pid) -> Vec<Pid> {
+pub(crate) fn all(root: Pid) -> Vec<Pid> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(&pid) = found.get(next) {

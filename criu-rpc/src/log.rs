@@ -6,6 +6,8 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::{Mode, OFlags, Stat};
 
+use crate::cause::Cause;
+
 /// How much of the log's end is read, in bytes: the cause stands near the end, and a log at
 /// level 4 of a large tree has hundreds of megabytes.
 const TAIL: u64 = 256 << 10;
@@ -23,7 +25,8 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// The last error lines of a log or an output, oldest first.
+/// The last error lines of a log or an output, oldest first, and the one warning that tells
+/// of a failure.
 pub(crate) fn errors(text: &str) -> Vec<LogLine> {
     let mut lines: Vec<_> = text.lines().filter_map(LogLine::parse).collect();
     lines.drain(..lines.len().saturating_sub(LINES));
@@ -33,7 +36,11 @@ pub(crate) fn errors(text: &str) -> Vec<LogLine> {
 impl LogLine {
     /// Reads `(00.012345)  1234: Error (criu/files.c:12): message`; time and pid may lack.
     fn parse(line: &str) -> Option<Self> {
-        let (_, rest) = line.split_once("Error (")?;
+        let warning = || {
+            line.split_once("Warn  (")
+                .filter(|_| Cause::is_refusal(line))
+        };
+        let (_, rest) = line.split_once("Error (").or_else(warning)?;
         let (source, message) = rest.split_once("): ")?;
         Some(Self {
             source: source.to_owned(),
@@ -41,9 +48,12 @@ impl LogLine {
         })
     }
 
-    /// Whether it stands in every log of a root without `CAP_SYS_RESOURCE`, success or not.
+    /// Whether it also stands in logs of success: of a root without `CAP_SYS_RESOURCE`, of a
+    /// helper that CRIU can do without, of a zombie.
     pub(crate) fn is_harmless(&self) -> bool {
         self.message.contains("Can't setup RLIMIT_NOFILE for self")
+            || self.message.starts_with("exited, status=")
+            || Cause::is_refusal(&self.message)
     }
 }
 

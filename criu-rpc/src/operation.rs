@@ -53,6 +53,11 @@ impl Operation {
         matches!(self, Self::Dump | Self::PreDump | Self::Restore)
     }
 
+    /// Whether CRIU gets into tasks that are to live on, also when it fails.
+    pub(crate) fn enters_tasks(self) -> bool {
+        matches!(self, Self::Dump | Self::PreDump)
+    }
+
     /// The log's name unless another is set.
     pub(crate) fn log_name(self) -> String {
         format!("{}.log", self.to_string().replace(' ', "-"))

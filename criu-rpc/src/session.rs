@@ -337,6 +337,7 @@ impl<'a> Session<'a> {
     async fn give_up(mut self, answer: Answer, wait: &impl Wait) -> Error {
         let operation = self.operation();
         let patience = if let Answer::Cancelled(_) = answer {
+            self.connection.give_up();
             PATIENCE
         } else {
             END

@@ -24,6 +24,8 @@ pub(crate) struct Spawn<'a> {
     /// What it has open, by the number it is to have there; nothing else is handed on.
     pub(crate) descriptors: Vec<(RawFd, BorrowedFd<'a>)>,
     pub(crate) group: Group,
+    /// The signals that are blocked there.
+    pub(crate) blocked: SigSet,
 }
 
 /// The process group of what is started.
@@ -40,8 +42,8 @@ pub(crate) enum Group {
 impl Spawn<'_> {
     /// Starts it, as a child of this process.
     ///
-    /// All signals have their default action and none is blocked: CRIU waits for children of
-    /// its own, and fails when it inherits an ignored `SIGCHLD`.
+    /// All signals have their default action and none is blocked but for those that are said:
+    /// CRIU waits for children of its own, and fails when it inherits an ignored `SIGCHLD`.
     pub(crate) fn start(self) -> io::Result<Pid> {
         let mut actions = PosixSpawnFileActions::init()?;
         // A source that has the number of a target would be overwritten before its turn.
@@ -56,7 +58,7 @@ impl Spawn<'_> {
 
         let mut attributes = PosixSpawnAttr::init()?;
         attributes.set_sigdefault(&SigSet::all())?;
-        attributes.set_sigmask(&SigSet::empty())?;
+        attributes.set_sigmask(&self.blocked)?;
         attributes.set_pgroup(nix::unistd::Pid::from_raw(0))?;
         let signals =
             PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK;

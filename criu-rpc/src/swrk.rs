@@ -9,9 +9,12 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{MemfdFlags, OFlags};
-use rustix::process::{PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions};
+use rustix::process::{
+    PidfdFlags, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions,
+};
 
 use crate::family;
 use crate::pid::Pid;
@@ -28,8 +31,8 @@ pub(crate) const fn first_inherited(has_terminal: bool) -> RawFd {
 
 /// How long a CRIU that nobody listens to any more gets to notice.
 ///
-/// It looks at its socket only at its next stage; then it undoes what it did. One that is
-/// killed instead undoes nothing.
+/// It looks at its socket only at its next stage, or fails to write sooner than that (see
+/// [`Swrk::give_up`]); then it undoes what it did. One that is killed undoes nothing.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running `criu swrk`. When it is dropped, its socket being closed by then, it gets some
@@ -40,6 +43,7 @@ pub(crate) struct Swrk {
     pidfd: OwnedFd,
     /// Its standard output and error. A file, not a pipe: nobody has to read while it runs.
     output: File,
+    enters_tasks: bool,
     ended: Option<Ended>,
 }
 
@@ -99,6 +103,8 @@ pub(crate) struct Start<'a> {
     pub(crate) socket: OwnedFd,
     /// The terminal that becomes its standard input. Without one, the socket does.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
+    /// Whether it is to undo what it did in tasks when it is stopped.
+    pub(crate) enters_tasks: bool,
     /// What it inherits, from [`first_inherited`] on.
     pub(crate) inherited: Vec<OwnedFd>,
 }
@@ -137,12 +143,18 @@ impl Swrk {
         } else {
             Group::Own
         };
+        // So that a write beyond the limit fails, and does not kill it.
+        let mut blocked = SigSet::empty();
+        if start.enters_tasks {
+            blocked.add(nix::sys::signal::Signal::SIGXFSZ);
+        }
         let program = start.program;
         let pid = Spawn {
             program,
             arguments,
             descriptors,
             group,
+            blocked,
         }
         .start()?;
         let pidfd = match rustix::process::pidfd_open(pid.as_rustix(), PidfdFlags::empty()) {
@@ -159,6 +171,7 @@ impl Swrk {
             pid,
             pidfd,
             output,
+            enters_tasks: start.enters_tasks,
             ended: None,
         })
     }
@@ -175,6 +188,26 @@ impl Swrk {
     /// Reaps CRIU, which has ended or is about to.
     pub(crate) fn reap(&mut self) -> Ended {
         *self.ended.get_or_insert_with(|| reap(self.pidfd.as_fd()))
+    }
+
+    /// Makes a dump fail where it is, so that CRIU takes its code out of the tasks and lets
+    /// them go on. Nothing else reaches it there: it looks at its socket between stages, and
+    /// writing the memory of a large tree is one; a signal would end it, and undo nothing.
+    ///
+    /// It may write no more to any file, its log included. A control file has no size.
+    pub(crate) fn give_up(&self) {
+        if !self.enters_tasks || self.ended.is_some() {
+            return;
+        }
+        let nothing = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        // A pre-dump works in a child, and what is started meanwhile inherits the limit. A
+        // pid is not given out again so soon.
+        for pid in family::all(self.pid) {
+            let _ = rustix::process::prlimit(Some(pid.as_rustix()), Resource::Fsize, nothing);
+        }
     }
 
     /// Kills CRIU and all it started, whatever it is doing, and reaps it.
@@ -209,6 +242,7 @@ impl Swrk {
 impl Drop for Swrk {
     fn drop(&mut self) {
         if self.ended.is_none() {
+            self.give_up();
             let patience = Timespec::try_from(PATIENCE).ok();
             let mut end = [PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN)];
             let ended =

@@ -12,4 +12,5 @@ mod json;
 mod memory;
 mod round_trip;
 mod sample;
+mod seeds;
 mod sources;

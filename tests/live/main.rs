@@ -22,6 +22,7 @@ mod root {
     mod killed;
     mod mounts;
     mod namespaces;
+    mod obstacles;
     mod page_server;
     mod preflight;
     mod self_dump;

@@ -10,7 +10,7 @@ use criu_rs_tests::{Proc, Scratch, Settings, Status, Workload, eventually, real_
 /// How long init may take to reap what it took in.
 const REAPING: Duration = Duration::from_secs(20);
 
-const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
+pub(crate) const WORKLOAD: &str = env!("CARGO_BIN_EXE_workload");
 /// Takes hold of something, and becomes another program.
 pub(crate) const HOLDER: &str = env!("CARGO_BIN_EXE_holder");
 
@@ -125,6 +125,11 @@ impl Target {
             };
         }
         command.args(["--", WORKLOAD]);
+        Self::by(scratch, command)
+    }
+
+    /// One that this command becomes.
+    pub(crate) fn by(scratch: Scratch, command: Command) -> Self {
         let workload = Workload::start_by(command, settings(&scratch)).unwrap();
         Self { workload, scratch }
     }

@@ -49,6 +49,7 @@ fronts! {
     a_criu_that_never_listens_has_died,
     an_answer_counts_even_if_the_request_was_not_read,
     a_death_in_the_middle_tells_all_that_is_known,
+    a_death_without_a_word_is_told_once,
     an_empty_datagram_is_an_end,
     a_socket_that_closes_is_an_end,
     half_a_message_is_malformed,
@@ -116,8 +117,20 @@ fn a_death_in_the_middle_tells_all_that_is_known(front: Front) {
     assert_eq!(failure.cause, Some(criu_rpc::Cause::OtherUser));
     let text = failure.to_string();
     assert!(
-        text.starts_with("dump failed after pre-dump: CRIU was killed by signal 6"),
+        text.starts_with("dump failed after pre-dump: CRIU was killed by signal 6: the process"),
         "{text}"
+    );
+}
+
+fn a_death_without_a_word_is_told_once(front: Front) {
+    let script = asked()
+        .notify("pre-dump", None)
+        .step(Step::Die(Signal::SIGKILL as i32));
+    let play = Play::of(script);
+    let failure = died(front.run(&play.criu(), play.dump()));
+    assert_eq!(
+        failure.to_string(),
+        "dump failed after pre-dump: CRIU was killed by signal 9 and gave no reason"
     );
 }
 

@@ -69,6 +69,22 @@ fn a_future_can_be_dropped_at_each_stage() {
     });
 }
 
+#[test]
+fn a_future_can_be_dropped_while_its_dump_is_at_work() {
+    alone(|| {
+        unchanged(|| {
+            let script = dumping()
+                .notify("query-ext-files", None)
+                .step(Step::Mark("here".into()))
+                .step(Step::WriteOn)
+                .step(Step::Mark("closed".into()));
+            let play = Play::of(script);
+            drop_at_mark(&play, play.criu().run_async(play.dump()));
+            assert!(was_closed(&play));
+        });
+    });
+}
+
 /// CRIU has answered, and ends slowly.
 #[test]
 fn a_future_can_be_dropped_after_the_answer() {

@@ -44,6 +44,8 @@ fn messages(failure: &Failure) -> Vec<&str> {
 fronts! {
     a_number_tells_of_a_pid_that_is_gone_or_taken,
     the_cause_is_found_in_the_log,
+    a_helper_that_failed_is_not_the_cause,
+    a_warning_that_is_the_cause_is_shown,
     the_log_is_in_the_work_folder_under_its_name,
     the_log_of_an_earlier_run_is_not_taken,
     a_log_that_replaces_an_earlier_one_is_taken,
@@ -145,6 +147,69 @@ fn the_cause_is_found_in_the_log(front: Front) {
         ),
         ("The criu itself is within dumped tree.", Cause::DumpsItself),
         ("Tracking memory is not available", Cause::NoSoftDirty),
+        (
+            "Unseizable non-zombie 17805 found, state S, err -1/10",
+            Cause::TraceRefused,
+        ),
+        (
+            "suspending seccomp failed: Operation not permitted",
+            Cause::SeccompFilter,
+        ),
+        (
+            "remote mmap() failed: Cannot allocate memory",
+            Cause::ParasiteRefused,
+        ),
+        (
+            "Can't create memfd in victim: Too many open files",
+            Cause::ParasiteRefused,
+        ),
+        (
+            "Can't infect (pid: 30835) with parasite",
+            Cause::ParasiteRefused,
+        ),
+        (
+            "execvp(\"iptables-restore\", ...) failed: No such file or directory",
+            Cause::NoIptables,
+        ),
+        (
+            "net: Locking network failed: iptables-restore returned -1. This may be connected \
+             to disabled CONFIG_NETFILTER_XT_MARK kernel build config option.",
+            Cause::NoIptables,
+        ),
+        ("Iptables configuration failed", Cause::NoIptables),
+        (
+            "execvp(\"ip\", ...) failed: No such file or directory",
+            Cause::NoIpTool,
+        ),
+        ("net: IP tool failed on addr save", Cause::NoIpTool),
+        (
+            "page-xfer: Unable to spice data: No space left on device",
+            Cause::NoSpace,
+        ),
+        (
+            "Can't open file tmp/x on restore: No such file or directory",
+            Cause::FileChanged,
+        ),
+        ("File tmp/x has bad size 13 (expect 6)", Cause::FileChanged),
+        (
+            "File tmp/x has bad mode 0100600 (expect 0100644)",
+            Cause::FileChanged,
+        ),
+        ("File usr/bin/x has bad build-ID", Cause::FileChanged),
+        (
+            "cpu: CPU instruction capabilities do not match run time",
+            Cause::OtherCpu,
+        ),
+        ("cpu: CPU xsave size mismatch (2440/2696)", Cause::OtherCpu),
+        (
+            "cpu: CPU xfeatures has unsupported bits (0x20000)",
+            Cause::OtherCpu,
+        ),
+        (
+            "cpu: FPU feature required by image is not supported on host (fpu:0 fxsr:0 \
+             osxsave:0 xsaves:1)",
+            Cause::OtherCpu,
+        ),
     ] {
         let log = format!("{HARMLESS}{}{}", line(message), line("Dumping FAILED."));
         let play = Play::of(failing(&log));
@@ -158,6 +223,45 @@ fn the_cause_is_found_in_the_log(front: Front) {
         }
         assert!(!text.contains("RLIMIT_NOFILE"), "{text}");
     }
+}
+
+/// As 3.17.1 logs it: it asks iptables something first, and can do without an answer.
+fn a_helper_that_failed_is_not_the_cause(front: Front) {
+    let helper = line("exited, status=1");
+    let log = helper.clone() + &helper + &line("netlink: Can't connect") + &helper;
+    let dump = |log: &str| {
+        let play = Play::of(failing(log));
+        failure(front.run(&play.criu(), play.dump())).to_string()
+    };
+    let said = dump(&log);
+    assert!(
+        said.starts_with("dump failed: netlink: Can't connect ("),
+        "{said}"
+    );
+    let said = dump(&helper);
+    assert!(
+        said.starts_with("dump failed: CRIU exited with 1 and gave no reason ("),
+        "{said}"
+    );
+}
+
+/// CRIU 4.2.1, of a task that a debugger has: it says so in a warning only.
+fn a_warning_that_is_the_cause_is_shown(front: Front) {
+    let warning = "Unable to interrupt task: 31160 (Operation not permitted)";
+    let log = format!("(00.051) Warn  (compel/src/lib/infect.c:132): {warning}\n")
+        + &line("Unable to detach from 31160: No such process")
+        + &line("Dumping FAILED.");
+    let gone = CriuResp {
+        cr_errno: Some(Errno::SRCH.raw_os_error()),
+        ..no(CriuReqType::Dump)
+    };
+    let script = asked().step(Step::Log(log)).send(&gone).step(Step::Exit(1));
+    let play = Play::of(script);
+    let dump = failure(front.run(&play.criu(), play.dump()));
+    assert_eq!(
+        (dump.cause, dump.line()),
+        (Some(Cause::TraceRefused), Some(warning))
+    );
 }
 
 fn the_log_is_in_the_work_folder_under_its_name(front: Front) {
@@ -290,7 +394,7 @@ fn a_failure_tells_the_last_stage(front: Front) {
     assert_eq!(dump.stage, Some(Stage::NetworkLock));
     assert_eq!(
         dump.to_string(),
-        "dump failed after network-lock: CRIU gave no reason and exited with 1"
+        "dump failed after network-lock: CRIU exited with 1 and gave no reason"
     );
 }
 
@@ -304,6 +408,6 @@ fn a_failure_without_any_word_is_told_too(front: Front) {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        "feature check failed: CRIU gave no reason and exited with 255"
+        "feature check failed: CRIU exited with 255 and gave no reason"
     );
 }

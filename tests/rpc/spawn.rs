@@ -65,6 +65,7 @@ fn long_list(bytes: usize) -> Vec<String> {
 
 fronts! {
     criu_starts_clean,
+    a_dump_does_not_die_of_what_it_may_not_write,
     what_is_ours_does_not_reach_criu,
     default_options_can_be_left_out,
     a_terminal_takes_the_place_of_the_socket,
@@ -97,6 +98,14 @@ fn criu_starts_clean(front: Front) {
     assert_eq!(state.env, env::vars_os().collect());
     assert_eq!(state.fds.keys().copied().collect::<Vec<_>>(), [0, 1, 2]);
     assert_standard(&state.fds, 0);
+}
+
+/// So that its writes can be made to fail, which ends a dump without a trace.
+fn a_dump_does_not_die_of_what_it_may_not_write(front: Front) {
+    let play = Play::of(dumping().send(&yes(CriuReqType::Dump)));
+    front.run(&play.criu(), play.dump()).unwrap();
+    let [state] = play.states().try_into().unwrap();
+    assert_eq!(state.blocked, 1 << (Signal::SIGXFSZ as i32 - 1));
 }
 
 /// CRIU fails when it inherits an ignored SIGCHLD, and takes more options from a file

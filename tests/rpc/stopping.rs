@@ -53,6 +53,8 @@ fronts! {
     no_time_at_all_stops_what_is_not_done,
     a_slow_hook_uses_up_the_time,
     a_cancel_stops_a_silent_criu,
+    a_dump_at_work_gives_up,
+    a_restore_is_asked_by_its_socket_only,
     a_cancel_can_come_first,
     one_cancel_stops_several,
     a_dump_after_its_last_stage_is_not_stopped,
@@ -154,6 +156,47 @@ fn one_cancel_stops_several(front: Front) {
         plays.iter().for_each(|play| play.wait_mark("here"));
         cancel.cancel();
     });
+}
+
+/// In the long part of a dump, CRIU does not look at its socket.
+fn a_dump_at_work_gives_up(front: Front) {
+    let script = asked()
+        .step(Step::StartTask { sibling: false })
+        .notify("query-ext-files", None)
+        .step(Step::Mark("here".into()))
+        .step(Step::WriteOn)
+        .step(Step::Exit(1));
+    let play = Play::of(script);
+    let (_, stage, ended) = stopped(cancelled(front, &play));
+    assert_eq!(
+        (stage, ended),
+        (Some(Stage::QueryExtFiles), Ended::Exited(1))
+    );
+    // Nor does a child of it, which is what a pre-dump works in.
+    let limits = format!("/proc/{}/limits", play.task().pid());
+    let limits = std::fs::read_to_string(limits).unwrap();
+    let size = limits
+        .lines()
+        .find(|line| line.starts_with("Max file size"));
+    let words: Vec<_> = size.unwrap().split_whitespace().collect();
+    assert_eq!(words[3..5], ["0", "0"]);
+}
+
+/// A restore writes nothing but its log, and it has to stay able to.
+fn a_restore_is_asked_by_its_socket_only(front: Front) {
+    let script = asked()
+        .step(Step::Mark("here".into()))
+        .step(Step::Eof)
+        .step(Step::Log("told\n".into()))
+        .step(Step::Exit(1));
+    let play = Play::of(script);
+    let cancel = Cancel::new().unwrap();
+    let restore = play.restore().cancel_with(&cancel);
+    let run = || front.run(&play.criu(), restore);
+    let (_, _, ended) = stopped(play.at_mark("here", || cancel.cancel(), run));
+    assert_eq!(ended, Ended::Exited(1));
+    let log = std::fs::read_to_string(play.images().join("restore.log"));
+    assert_eq!(log.unwrap(), "told\n");
 }
 
 /// The images are written, and the tree is about to be let go.

@@ -68,7 +68,7 @@ const COMMANDS: &[Command] = &[
     Command {
         name: "fuzz",
         arguments: "[SECONDS]",
-        help: "what a hostile peer could say, for so long each (60 s)",
+        help: "what a hostile peer could say or image hold, for so long each (60 s)",
         run: fuzz::run,
     },
     Command {

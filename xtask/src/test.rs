@@ -79,6 +79,15 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "compat");
+        command.env("CRIU", criu);
+        steps.push(Step {
+            name: format!("compat on {}", suite.name),
+            command,
+            all: true,
+        });
+    }
     for (_, suite) in &suites {
         let mut command = target(root, "schema");
         command.env("CRIU_DESCRIPTORS", suite.descriptors(root));

@@ -17,7 +17,7 @@ use crate::socket::{Datagram, ReceiveError, Socket};
 use crate::swrk::{Ended, Start, Swrk};
 
 /// A running CRIU and our end of its socket. When it is dropped, the socket is closed first,
-/// which asks CRIU to stop; then CRIU ends.
+/// which asks CRIU to stop; then CRIU ends, by itself if it can.
 pub(super) struct Connection {
     socket: Option<Socket>,
     peer: Peer,
@@ -58,6 +58,7 @@ impl Connection {
             default_config: criu.default_config,
             socket: theirs,
             terminal: prepared.terminal,
+            enters_tasks: operation.enters_tasks(),
             inherited: std::mem::take(&mut prepared.inherited),
         })
         .map_err(|source| Error::Spawn {
@@ -121,6 +122,13 @@ impl Connection {
     /// is none yet.
     pub(super) fn try_receive(&self) -> Result<Option<Datagram>, ReceiveError> {
         self.socket.as_ref().map_or(Ok(None), Socket::try_receive)
+    }
+
+    /// Sees to it that a CRIU at work gives up.
+    pub(super) fn give_up(&self) {
+        if let Peer::Child(swrk) = &self.peer {
+            swrk.give_up();
+        }
     }
 
     /// Closes the socket and sees CRIU end: by itself, or killed after so long.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use criu_rpc::{Answer, Stage};
 
+use super::killed::{added, maps};
 use crate::target::{Target, criu};
 
 #[tokio::test]
@@ -44,6 +45,7 @@ async fn several_trees_are_dumped_at_once() {
 #[ignore = "needs root and CRIU: cargo xtask test"]
 async fn a_dump_that_is_dropped_at_any_moment_leaves_its_target_running() {
     let target = Target::start();
+    let before = maps(&target);
     for milliseconds in [0, 2, 5, 10, 20, 30, 40, 60] {
         let dump = criu();
         let dump = dump.run_async(target.dump("images"));
@@ -51,6 +53,8 @@ async fn a_dump_that_is_dropped_at_any_moment_leaves_its_target_running() {
         // Dropped when the time is up.
         drop(tokio::time::timeout(limit, dump).await);
         target.assert_sound();
+        // Nor does anything of CRIU stay in it.
+        assert_eq!(added(&before, &maps(&target)), [""; 0]);
     }
     criu().run_async(target.dump("images")).await.unwrap();
     target.assert_sound();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use criu_rpc::{CpuCapability, CpuInfoCheck, CpuInfoDump, Ended, Error, Operation};
+use criu_rpc::{Cause, CpuCapability, CpuInfoCheck, CpuInfoDump, Ended, Error, Operation};
 use criu_rs_tests::Scratch;
 
 use crate::target::criu;
@@ -66,6 +66,7 @@ fn an_image_of_another_cpu_is_refused() {
     assert_eq!(failure.operation, Operation::CpuInfoCheck);
     let line = failure.line().unwrap();
     assert!(line.contains("xsave"), "{line}");
+    assert_eq!(failure.cause, Some(Cause::OtherCpu));
     assert_eq!(error.to_string().lines().count(), 1);
 
     // What the tree does not use does not matter.

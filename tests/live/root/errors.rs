@@ -19,7 +19,7 @@ use crate::target::{Target, criu, kernel, unchecked};
 
 /// What CRIU said of a request that failed for a known cause.
 #[track_caller]
-fn failed(error: Error, cause: Cause) -> Box<Failure> {
+pub(super) fn failed(error: Error, cause: Cause) -> Box<Failure> {
     assert_readable(&error, cause.remedy().unwrap());
     let Error::Failed(failure) = error else {
         panic!("another kind of error: {error:?}");

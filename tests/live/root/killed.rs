@@ -38,7 +38,8 @@ fn handle(pid: Pid) -> OwnedFd {
 #[track_caller]
 fn died(error: Error) -> Box<Failure> {
     let text = error.to_string();
-    assert!(text.contains("CRIU was killed by signal 9"), "{text}");
+    assert!(text.contains(": CRIU was killed by signal 9"), "{text}");
+    assert_eq!(text.matches("killed").count(), 1, "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
     let Error::Died(failure) = error else {
         panic!("another kind of error: {error:?}");
@@ -190,7 +191,7 @@ fn once_a_restored_tree_is_whole_it_is_handed_over() {
 }
 
 /// How many bytes of pages are in this folder.
-fn written(images: &Path) -> u64 {
+pub(super) fn written(images: &Path) -> u64 {
     let Ok(files) = fs::read_dir(images) else {
         return u64::MAX;
     };
@@ -209,18 +210,18 @@ fn below(limit: u64) -> u64 {
     RandomState::new().hash_one(()) % limit
 }
 
-fn fds(target: &Target) -> Vec<(i32, PathBuf)> {
+pub(super) fn fds(target: &Target) -> Vec<(i32, PathBuf)> {
     let fds = target.workload.process().proc().fds().unwrap();
     fds.into_iter().collect()
 }
 
 /// The lines of `/proc/PID/maps`.
-fn maps(target: &Target) -> Vec<String> {
+pub(super) fn maps(target: &Target) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/{}/maps", target.pid())).unwrap();
     text.lines().map(str::to_owned).collect()
 }
 
-fn added(before: &[String], after: &[String]) -> Vec<String> {
+pub(super) fn added(before: &[String], after: &[String]) -> Vec<String> {
     let mut added = after.to_vec();
     added.retain(|line| !before.contains(line));
     added

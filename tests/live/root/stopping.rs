@@ -1,10 +1,14 @@
 //! A request is stopped, by a cancel or a time limit: the target of a dump runs, and of a
 //! restore there is the whole tree or nothing.
 
+use std::fs;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use criu_rpc::{Answer, Cancel, CancelReason, Error, Progress, Stage};
+use criu_rpc::{Answer, Cancel, CancelReason, Ended, Error, Progress, Stage};
+use criu_rs_tests::Settings;
 
+use super::killed::{added, fds, maps, written};
 use crate::target::{Target, criu};
 
 #[test]
@@ -90,7 +94,7 @@ fn a_restore_is_cancelled_at_each_stage_while_that_is_possible() {
 #[test]
 #[ignore = "needs root and CRIU: cargo xtask test"]
 fn a_long_dump_is_stopped_at_its_time_limit() {
-    let target = Target::start_as(|settings| criu_rs_tests::Settings {
+    let target = Target::start_as(|settings| Settings {
         memory_mib: 512,
         ..settings
     });
@@ -108,9 +112,11 @@ fn a_long_dump_is_stopped_at_its_time_limit() {
     match criu().run(dump) {
         Err(Error::Cancelled {
             reason: CancelReason::TimeLimit,
+            ended,
             ..
         }) => {
             assert!(begin.elapsed() >= limit);
+            assert_eq!(ended, Ended::Exited(1));
         }
         // A fast machine.
         Ok(_) => assert!(begin.elapsed() < limit * 4),
@@ -120,6 +126,64 @@ fn a_long_dump_is_stopped_at_its_time_limit() {
 
     criu().run(target.dump("images")).unwrap();
     target.assert_sound();
+}
+
+/// It is not killed: then its code would stay in the tasks.
+#[test]
+#[ignore = "needs root and CRIU: cargo xtask test"]
+fn a_dump_that_writes_pages_gives_up_and_leaves_nothing_in_the_tasks() {
+    const ATTEMPTS: u32 = 30;
+    const ENOUGH: u32 = 4;
+    const MEMORY: u64 = 256 << 20;
+    let target = Target::start_as(|settings| Settings {
+        memory_mib: MEMORY >> 20,
+        dirty: 64,
+        scatter: true,
+        ..settings
+    });
+    let before = (maps(&target), fds(&target));
+    let mut caught = 0;
+    for _ in 0..ATTEMPTS {
+        let images = target.images("images");
+        let cancel = Cancel::new().unwrap();
+        let dump = target.dump("images").cancel_with(&cancel);
+        let run = || criu().run(dump);
+        let result = thread::scope(|scope| {
+            let dumping = scope.spawn(run);
+            while written(&images) < MEMORY / 8 && !dumping.is_finished() {
+                thread::sleep(Duration::from_micros(200));
+            }
+            cancel.cancel();
+            dumping.join().unwrap()
+        });
+        match result {
+            Err(Error::Cancelled { stage, ended, .. }) => {
+                assert_eq!(
+                    (stage, ended),
+                    (Some(Stage::QueryExtFiles), Ended::Exited(1))
+                );
+                caught += u32::from(written(&images) < MEMORY / 8 * 7);
+            }
+            // It was done before anyone noticed.
+            Ok(_) => {}
+            Err(other) => panic!("{other}"),
+        }
+        assert_eq!(added(&before.0, &maps(&target)), [""; 0]);
+        assert_eq!(fds(&target), before.1);
+        // It ticks on, and a tick checks what it rewrites.
+        let count = target.workload.count().unwrap();
+        target.workload.wait_count(count + 2).unwrap();
+        fs::remove_dir_all(images).unwrap();
+        if caught == ENOUGH {
+            break;
+        }
+    }
+    assert!(caught > 0, "no dump gave up before it had written all");
+    target.assert_sound();
+
+    let gone = target.dump_away("images");
+    let tree = criu().run(gone.restore()).unwrap();
+    gone.back(&tree);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -189,6 +189,7 @@ impl Player {
                 eventually("gate", PATIENCE, || Ok(gate.exists().then_some(())))?;
             }
             Step::Sleep(time) => std::thread::sleep(*time),
+            Step::WriteOn => self.write_on()?,
             Step::Hang => task::stay(),
             Step::Close => self.socket = None,
             Step::Exit(status) => return Ok(Next::Exit(*status)),
@@ -312,6 +313,16 @@ impl Player {
         Ok(bytes)
     }
 
+    fn write_on(&self) -> io::Result<()> {
+        let pages = File::create(within(self.images.as_ref(), "images")?.join("pages-1.img"))?;
+        eventually("a write that fails", PATIENCE, || {
+            match pages.write_at(b"page", 0) {
+                Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(Some(())),
+                written => written.map(|_| None),
+            }
+        })
+    }
+
     fn write_log(&self, text: &str) -> io::Result<()> {
         let name = self
             .log
@@ -384,7 +395,11 @@ fn five_bytes(number: i32) -> [u8; 5] {
 
 fn append(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(text.as_bytes())
+    match file.write_all(text.as_bytes()) {
+        // The client has it give up: nothing more can be noted.
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => Ok(()),
+        written => written,
+    }
 }
 
 fn trouble(text: &str) -> io::Error {

@@ -45,6 +45,9 @@ pub enum Step {
     Gate(String),
     /// Wait a while.
     Sleep(Duration),
+    /// Write to the images of the last request until that fails, and go on: the long part of
+    /// a dump, in which CRIU looks at nothing else.
+    WriteOn,
     /// Do nothing until killed.
     Hang,
     /// Close the socket and go on.
@@ -105,6 +108,7 @@ impl Step {
             Self::Mark(name) => words.extend(["mark".to_owned(), text_hex(name)]),
             Self::Gate(name) => words.extend(["gate".to_owned(), text_hex(name)]),
             Self::Sleep(time) => words.extend(["sleep".to_owned(), time.as_millis().to_string()]),
+            Self::WriteOn => say("write-on"),
             Self::Hang => say("hang"),
             Self::Close => say("close"),
             Self::Exit(code) => words.extend(["exit".to_owned(), code.to_string()]),
@@ -148,6 +152,7 @@ impl FromStr for Step {
             "mark" => Self::Mark(text(word()?)?),
             "gate" => Self::Gate(text(word()?)?),
             "sleep" => Self::Sleep(Duration::from_millis(word()?.parse().map_err(|_| bad())?)),
+            "write-on" => Self::WriteOn,
             "hang" => Self::Hang,
             "close" => Self::Close,
             "exit" => Self::Exit(word()?.parse().map_err(|_| bad())?),
@@ -242,6 +247,7 @@ mod tests {
             Step::Mark(text()),
             Step::Gate(text()),
             Step::Sleep(Duration::from_millis(3)),
+            Step::WriteOn,
             Step::Hang,
             Step::Close,
             Step::Exit(255),

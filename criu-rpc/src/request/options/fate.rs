@@ -9,8 +9,10 @@ use crate::request::{Dump, PreDump, Restore, SelfDump};
 setters! { Dump, PreDump, Restore => {
     /// Stops the request when it takes longer, from its start to CRIU's answer.
     ///
-    /// CRIU is asked first, and killed when it does not notice within five seconds. What can
-    /// no longer be undone is not stopped: a dump after its last stage, a restore from
+    /// CRIU is asked first: its socket is closed, which it notices at its next stage, and a
+    /// dump may write no more (`RLIMIT_FSIZE`), so that it fails and undoes what it did in
+    /// the tasks. It is killed when it has not ended five seconds later. What can no longer
+    /// be undone is not stopped: a dump after its last stage, a restore from
     /// [`PreResume`](crate::Stage::PreResume) on.
     fn time_limit(draft, limit: Duration) {
         draft.time_limit = Some(limit);
