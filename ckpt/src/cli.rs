@@ -11,6 +11,8 @@ mod image;
 mod import;
 mod ls;
 mod output;
+#[cfg(feature = "pages")]
+mod pages;
 mod place;
 mod progress;
 mod prune;
@@ -70,6 +72,10 @@ enum Command {
     /// Looks into CRIU's image files and converts them: `crit`, same JSON
     #[command(subcommand)]
     Image(image::Image),
+    /// Writes man pages and shell completions
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
+    Pages(pages::Pages),
 }
 
 /// Does what the arguments ask for. A failure is one line on standard error.
@@ -90,6 +96,8 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Export(export) => export.run().map(done),
             Command::Import(import) => import.run().map(done),
             Command::Image(image) => image.run().map(done),
+            #[cfg(feature = "pages")]
+            Command::Pages(pages) => pages.run().map(done),
         });
     ended.unwrap_or_else(|failure| failure.report())
 }

@@ -10,6 +10,7 @@ mod doc;
 mod failure;
 mod fuzz;
 mod lint;
+mod man;
 mod process;
 mod provision;
 mod sources;
@@ -58,6 +59,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         help: "build the documentation",
         run: doc::run,
+    },
+    Command {
+        name: "man",
+        arguments: "",
+        help: "man pages and shell completions of ckpt, into target/pages",
+        run: man::run,
     },
     Command {
         name: "bench",
