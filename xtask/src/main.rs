@@ -11,6 +11,7 @@ mod doc;
 mod failure;
 mod fuzz;
 mod lint;
+mod man;
 mod process;
 mod program;
 mod provision;
@@ -68,6 +69,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         help: "build the documentation",
         run: doc::run,
+    },
+    Command {
+        name: "man",
+        arguments: "",
+        help: "man pages and shell completions of ckpt, into target/pages",
+        run: man::run,
     },
     Command {
         name: "bench",
