@@ -1,12 +1,25 @@
 //! The command line: what is asked, and how an answer or failure is given.
 
+mod check;
+mod create;
 mod failure;
+mod fsck;
 mod image;
+mod ls;
 mod output;
+mod place;
+mod progress;
+mod restore;
+mod rm;
+mod show;
+mod track;
+mod verify;
+mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use ckpt::CheckpointName;
 use clap::{Parser, Subcommand};
 
 use failure::Failure;
@@ -16,7 +29,7 @@ use failure::Failure;
 #[command(
     name = "ckpt",
     version,
-    after_help = "Exit status: 0 done, 1 it failed, 2 wrong usage."
+    after_help = "Exit status: 0 done, 1 it failed, 2 wrong usage, 3 refused before anything was done;\nof restore in the foreground, that of what was restored."
 )]
 struct Ckpt {
     #[command(subcommand)]
@@ -25,20 +38,57 @@ struct Ckpt {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Tells whether CRIU can be used here, what it lacks, and what slows it down
+    Check(check::Check),
+    /// Makes a checkpoint of a process and its descendants
+    Create(Box<create::Create>),
+    /// Lists the checkpoints
+    Ls(ls::Ls),
+    /// Shows what is known of a checkpoint
+    Show(show::Show),
+    /// Removes checkpoints
+    Rm(rm::Rm),
+    /// Brings a checkpoint back to life
+    Restore(Box<restore::Restore>),
+    /// Tells whether a checkpoint, or a folder of images, is whole
+    Verify(verify::Verify),
+    /// Clears away what a crash left, and looks all checkpoints over
+    Fsck(fsck::Fsck),
     /// Looks into CRIU's image files and converts them: `crit`, same JSON
     #[command(subcommand)]
     Image(image::Image),
+    Track(track::Track),
 }
 
 /// Does what the arguments ask for. A failure is one line on standard error.
 pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let done = Ckpt::try_parse_from(args)
+    let ended = Ckpt::try_parse_from(args)
         .map_err(Failure::from)
         .and_then(|asked| match asked.command {
-            Command::Image(image) => image.run(),
+            Command::Check(check) => check.run().map(done),
+            Command::Create(create) => create.run().map(done),
+            Command::Ls(ls) => ls.run().map(done),
+            Command::Show(show) => show.run().map(done),
+            Command::Rm(rm) => rm.run().map(done),
+            Command::Restore(restore) => restore.run(),
+            Command::Verify(verify) => verify.run().map(done),
+            Command::Fsck(fsck) => fsck.run().map(done),
+            Command::Image(image) => image.run().map(done),
+            Command::Track(track) => track.run().map(done),
         });
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    ended.unwrap_or_else(|failure| failure.report())
+}
+
+fn done((): ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
+
+/// A name on the command line; what is wrong with one, clap puts behind what was typed.
+fn name(text: &str) -> Result<CheckpointName, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "take up to {} letters, digits, '.', '_' and '-', a letter or digit first",
+            CheckpointName::LIMIT
+        )
+    })
 }

@@ -64,7 +64,7 @@ fn look(folder: &Path, chain: Result<Chain>) -> Result<Vec<Finding>> {
             tree::check(&mut set);
         }
         memory::check(&mut set, &chain, index);
-        set.leftovers();
+        set.leftovers(index == 0);
         // What the page size is inferred from can be wrong in the eyes of several.
         for finding in set.findings {
             if !findings.contains(&finding) {

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod areas;
+mod core_file;
+mod dedup;
 mod defects;
 mod diff;
 mod flatten;
@@ -12,4 +14,5 @@ mod live;
 mod model;
 mod recorded;
 mod rounds;
+mod spread;
 mod verify;

@@ -6,9 +6,11 @@ mod codegen;
 mod coverage;
 mod criu;
 mod demo;
+mod dist;
 mod doc;
 mod failure;
 mod fuzz;
+mod gdb;
 mod lint;
 mod process;
 mod provision;
@@ -72,6 +74,12 @@ const COMMANDS: &[Command] = &[
         arguments: "[NAME]",
         help: "list the benchmarks, or run one: target/bench/NAME.{csv,md,svg}",
         run: bench::run,
+    },
+    Command {
+        name: "dist",
+        arguments: "",
+        help: "ckpt as one static binary: target/dist/ckpt",
+        run: dist::run,
     },
     Command {
         name: "fuzz",

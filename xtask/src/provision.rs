@@ -124,7 +124,7 @@ impl Suite {
         apt.unpack(&names, &prefix)?;
         fs::remove_dir_all(&scratch).map_err(|e| Failure::file("remove", &scratch, &e))?;
         let wrapper = aside.join("criu");
-        fs::write(&wrapper, loader.wrapper(&prefix)?)
+        fs::write(&wrapper, loader.wrapper(&prefix, "usr/sbin/criu")?)
             .and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)))
             .map_err(|e| Failure::file("write", &wrapper, &e))
     }
@@ -213,10 +213,10 @@ impl Loader {
         Ok(command)
     }
 
-    /// A script that starts the prefix's CRIU with the prefix's own libraries,
+    /// A script that starts a program of the prefix with the prefix's own libraries,
     /// wherever the folder has been moved to. It forks nothing: the process
-    /// that was started is the one that becomes CRIU.
-    fn wrapper(&self, prefix: &Path) -> Result<String, Failure> {
+    /// that was started is the one that becomes the program.
+    pub(crate) fn wrapper(&self, prefix: &Path, program: &str) -> Result<String, Failure> {
         let (folders, folder) = self.folders(prefix)?;
         let path: Vec<_> = folders
             .iter()
@@ -224,9 +224,9 @@ impl Loader {
             .collect();
         Ok(format!(
             "#!/bin/sh\n\
-             # CRIU with the libraries it was built for, from the folder beside this file.\n\
+             # A program with the libraries it was built for, from the folder beside this file.\n\
              case $0 in */*) p=${{0%/*}}/prefix ;; *) p=./prefix ;; esac\n\
-             exec \"$p/{folder}/{}\" --library-path \"{}\" \"$p/usr/sbin/criu\" \"$@\"\n",
+             exec \"$p/{folder}/{}\" --library-path \"{}\" \"$p/{program}\" \"$@\"\n",
             self.file,
             path.join(":"),
         ))
@@ -260,7 +260,9 @@ mod tests {
         fs::create_dir_all(old.join("prefix/usr/lib/aarch64-linux-gnu")).unwrap();
         executable(
             &old.join("criu"),
-            &loader.wrapper(&old.join("prefix")).unwrap(),
+            &loader
+                .wrapper(&old.join("prefix"), "usr/sbin/criu")
+                .unwrap(),
         );
         let new = scratch.path().join("a new \"$place\"");
         fs::rename(&old, &new).unwrap();
@@ -283,7 +285,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let message = Loader::of("amd64")
             .unwrap()
-            .wrapper(scratch.path())
+            .wrapper(scratch.path(), "usr/sbin/criu")
             .unwrap_err()
             .to_string();
         assert!(message.contains("ld-linux-x86-64.so.2"), "{message}");

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, no_arguments};
 use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
-use crate::{criu, process};
+use crate::{criu, gdb, process};
 
 /// One run of the test harness.
 struct Step {
@@ -35,6 +35,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
 /// Everything there is, in the order in which it fails soonest.
 fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     let old = BOOKWORM.provision(root)?;
+    let gdb = gdb::find(root)?;
     let suites = [
         (TRIXIE.provision(root)?, TRIXIE),
         (SID.provision(root)?, SID),
@@ -72,7 +73,7 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     }
     for (criu, suite) in &suites {
         let mut command = target(root, "memory");
-        command.env("CRIU", criu);
+        command.env("CRIU", criu).env("GDB", &gdb);
         steps.push(Step {
             name: format!("memory of {}", suite.name),
             command,
@@ -84,6 +85,28 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         command.env("CRIU", criu);
         steps.push(Step {
             name: format!("compat on {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "track");
+        command.env("CRIU", criu);
+        // The rest does not ask CRIU, and is the same with each.
+        if *suite == TRIXIE {
+            command.args(["root::dump", "root::incremental"]);
+        }
+        steps.push(Step {
+            name: format!("tracking beside {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "stream");
+        command.env("CRIU", criu);
+        steps.push(Step {
+            name: format!("streams of {}", suite.name),
             command,
             all: true,
         });
@@ -104,11 +127,24 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    steps.push(Step {
+        name: "ckpt track".to_owned(),
+        command: target(root, "watch"),
+        all: true,
+    });
     let mut command = target(root, "image");
     // The release whose words and output these are.
     command.env("CRIT", SID.crit(root));
     steps.push(Step {
         name: format!("ckpt image beside crit of {}", SID.name),
+        command,
+        all: true,
+    });
+    let (criu, suite) = &suites[1];
+    let mut command = target(root, "move");
+    command.env("CRIU", criu);
+    steps.push(Step {
+        name: format!("ckpt moves on {}", suite.name),
         command,
         all: true,
     });

@@ -39,7 +39,7 @@ pub(super) fn build_id(file: &File) -> Option<Vec<u8>> {
         let mut header = vec![0; if wide { 56 } else { 32 }];
         let at = table.checked_add(index.checked_mul(size)?)?;
         file.read_exact_at(&mut header, at).ok()?;
-        if number(&header, 0, 4)? != PT_NOTE.into() {
+        if number(&header, 0, 4)? != u64::from(PT_NOTE) {
             continue;
         }
         let (offset, length) = match wide {

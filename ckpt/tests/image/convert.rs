@@ -189,3 +189,36 @@ fn what_passes_through_is_not_held() {
         assert!(back == image, "the image does not come back");
     }
 }
+
+/// `crit` has no form for raw images; ours makes the same bytes again.
+#[test]
+fn raw_images_are_decoded_shown_and_counted() {
+    let scratch = Scratch::new().unwrap();
+    let files = fixture::files("namespaces");
+    let mut seen = 0;
+    for (file, bytes) in &files {
+        let Some(name) = criu_images::Name::parse(file) else {
+            continue;
+        };
+        if !name.kind().is_raw() || name.kind() == Kind::Pages {
+            continue;
+        }
+        let path = scratch.join(file);
+        fs::write(&path, bytes).unwrap();
+        let path = path.to_str().unwrap();
+        let text = run(&["decode", path]).good();
+        assert_eq!(pipe(&["encode"], &text).good(), *bytes, "{file}");
+        let document: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(document["magic"], name.kind().magic_name());
+        let count = document["entries"].as_array().unwrap().len();
+        let info = run(&["info", path]).text();
+        assert!(info.contains(&format!("\"count\": {count}\n")), "{info}");
+        let shown = run(&["show", "--nopl", path]).text();
+        assert!(
+            count == 0 || shown.contains("\"extra\": \"... <"),
+            "{shown}"
+        );
+        seen += 1;
+    }
+    assert!(seen >= 4, "{seen}");
+}
