@@ -35,11 +35,16 @@
 //! Any bytes from the other side. There is no panic, and no memory is taken on its word: a
 //! server has one batch, a [`Buffer`] what it was made with.
 //!
+//! # Features
+//! `compress`, on by default: pages in compressed blocks, zstd and LZ4.
+//!
 //! # What it does not do
 //! It starts no CRIU, and reads no TLS. It gives no pages out: a lazy restore asks others.
 
 mod arena;
 mod batch;
+#[cfg(feature = "compress")]
+mod blocks;
 mod error;
 mod inlet;
 mod page_server;
@@ -48,8 +53,12 @@ mod sink;
 mod wire;
 
 pub use batch::{Batch, Item};
+#[cfg(feature = "compress")]
+pub use blocks::{BlockReader, Compression, expand, forget};
 pub use error::{Error, PeerDefect, Result};
 pub use page_server::{PageServer, Taken};
 pub use parent::Parent;
+#[cfg(feature = "compress")]
+pub use sink::Compressed;
 pub use sink::{Buffer, Dedup, Files, Null, Observer, Saved, Sink, Tee, Written};
 pub use wire::{HeaderSize, Target};

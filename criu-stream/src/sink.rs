@@ -1,6 +1,8 @@
 //! `Sink`: what becomes of pages.
 
 mod buffer;
+#[cfg(feature = "compress")]
+mod compressed;
 mod dedup;
 mod files;
 mod null;
@@ -8,10 +10,14 @@ mod set;
 mod tee;
 
 pub use buffer::Buffer;
+#[cfg(feature = "compress")]
+pub use compressed::Compressed;
 pub use dedup::{Dedup, Saved};
 pub use files::Files;
 pub use null::Null;
 pub use set::Written;
+#[cfg(feature = "compress")]
+pub(crate) use set::create;
 pub use tee::{Observer, Tee};
 
 use criu_images::PageSize;

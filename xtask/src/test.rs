@@ -120,6 +120,11 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    steps.push(Step {
+        name: "ckpt track".to_owned(),
+        command: target(root, "watch"),
+        all: true,
+    });
     for (criu, suite) in &suites {
         steps.push(Step {
             name: format!("soft-dirty of {}", suite.name),
@@ -127,11 +132,6 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
-    steps.push(Step {
-        name: "ckpt track".to_owned(),
-        command: target(root, "watch"),
-        all: true,
-    });
     let mut command = target(root, "image");
     // The release whose words and output these are.
     command.env("CRIT", SID.crit(root));

@@ -7,7 +7,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::sink::Sink;
-use crate::sink::set::{Content, Set, Settings, Written, create};
+use crate::sink::set::{Content, Set, Written, create};
 use crate::sink::tee::Observer;
 
 /// Writes CRIU's own images: `pagemap-PID.img`, `pagemap-shmem-ID.img` and `pages-N.img`,
@@ -16,19 +16,12 @@ use crate::sink::tee::Observer;
 /// A pagemap has `.part` after its name until [`finish`](Sink::finish): so a set that is not
 /// complete is not restored, whatever happens. One that is dropped before that removes what
 /// it wrote.
-#[derive(Debug)]
 pub struct Files(Set<Plain>);
 
 impl Files {
     /// Into this folder, which holds no pagemap yet.
     pub fn new(folder: impl AsRef<Path>) -> Self {
-        Self(Set::new(
-            folder.as_ref(),
-            Settings {
-                direct: true,
-                sync: true,
-            },
-        ))
+        Self(Set::new(folder.as_ref(), true))
     }
 
     /// Whether content goes past the page cache where the file system can do that; on at
@@ -36,7 +29,7 @@ impl Files {
     /// soon after has to read it from the disk.
     #[must_use]
     pub fn direct(mut self, on: bool) -> Self {
-        self.0.settings().direct = on;
+        *self.0.how() = on;
         self
     }
 
@@ -44,7 +37,7 @@ impl Files {
     /// first.
     #[must_use]
     pub fn sync(mut self, on: bool) -> Self {
-        self.0.settings().sync = on;
+        self.0.sync(on);
         self
     }
 }
@@ -67,6 +60,12 @@ impl Sink for Files {
 
 impl Observer for Files {}
 
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Files").field(&self.0.folder()).finish()
+    }
+}
+
 /// Pages as CRIU keeps them: one after the other.
 #[derive(Debug)]
 struct Plain {
@@ -76,16 +75,18 @@ struct Plain {
 }
 
 impl Content for Plain {
+    /// Whether past the page cache.
+    type How = bool;
+
     fn name(id: u32) -> String {
         format!("pages-{id}.img")
     }
 
-    fn create(path: PathBuf, settings: &Settings) -> Result<Self> {
-        let file = create(&path, settings.direct)?;
+    fn create(path: PathBuf, direct: bool) -> Result<Self> {
         Ok(Self {
-            file,
+            file: create(&path, direct)?,
             path,
-            direct: settings.direct,
+            direct,
         })
     }
 

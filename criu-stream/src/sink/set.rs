@@ -22,24 +22,18 @@ const BASE: u32 = 0x1_0000;
 
 /// A file with the content of one pagemap.
 pub(super) trait Content: Send + Sized {
+    /// How it is written.
+    type How: Copy + Send;
+
     /// The name of the file.
     fn name(id: u32) -> String;
 
-    fn create(path: PathBuf, settings: &Settings) -> Result<Self>;
+    fn create(path: PathBuf, how: Self::How) -> Result<Self>;
 
     fn write(&mut self, content: &[u8], page: usize) -> Result<()>;
 
     /// Returns the file, to be synced.
     fn close(self) -> Result<File>;
-}
-
-/// How files are written.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Settings {
-    /// Past the page cache.
-    pub(super) direct: bool,
-    /// Until they are on disk.
-    pub(super) sync: bool,
 }
 
 /// What was written.
@@ -55,10 +49,11 @@ pub struct Written {
 }
 
 /// What is being written.
-#[derive(Debug)]
-pub(super) struct Set<C> {
+pub(super) struct Set<C: Content> {
     made: Made,
-    settings: Settings,
+    how: C::How,
+    /// Whether to wait until all is on disk.
+    sync: bool,
     open: Option<Open<C>>,
     ids: u32,
     written: Written,
@@ -101,7 +96,7 @@ impl Drop for Made {
 }
 
 impl<C: Content> Set<C> {
-    pub(super) fn new(folder: &Path, settings: Settings) -> Self {
+    pub(super) fn new(folder: &Path, how: C::How) -> Self {
         Self {
             made: Made {
                 folder: folder.to_owned(),
@@ -109,15 +104,24 @@ impl<C: Content> Set<C> {
                 contents: Vec::new(),
                 kept: false,
             },
-            settings,
+            how,
+            sync: true,
             open: None,
             ids: BASE,
             written: Written::default(),
         }
     }
 
-    pub(super) fn settings(&mut self) -> &mut Settings {
-        &mut self.settings
+    pub(super) fn folder(&self) -> &Path {
+        &self.made.folder
+    }
+
+    pub(super) fn how(&mut self) -> &mut C::How {
+        &mut self.how
+    }
+
+    pub(super) fn sync(&mut self, on: bool) {
+        self.sync = on;
     }
 
     pub(super) fn take(&mut self, batch: &Batch) -> Result<()> {
@@ -151,7 +155,7 @@ impl<C: Content> Set<C> {
             contents,
             ..
         } = &self.made;
-        if self.settings.sync {
+        if self.sync {
             // Errors of the system's own writing are told to who opens the file later, too.
             for path in contents.iter().chain(pagemaps) {
                 let synced = File::open(path).and_then(|file| file.sync_all());
@@ -161,7 +165,7 @@ impl<C: Content> Set<C> {
         for path in pagemaps {
             fs::rename(path, path.with_extension("")).map_err(|e| Error::file(path, e))?;
         }
-        if self.settings.sync {
+        if self.sync {
             let synced = File::open(folder).and_then(|folder| folder.sync_all());
             synced.map_err(|e| Error::file(folder, e))?;
         }
@@ -185,7 +189,7 @@ impl<C: Content> Set<C> {
         let mut pagemap = ImageWriter::new(name.kind(), Header::default(), buffered)?;
         pagemap.entry(&PagemapHead { pages_id })?;
         let content = self.made.folder.join(C::name(pages_id));
-        let created = C::create(content.clone(), &self.settings)?;
+        let created = C::create(content.clone(), self.how)?;
         self.made.contents.push(content);
         self.written.pagemaps += 1;
         self.open = Some(Open {
@@ -245,7 +249,7 @@ impl<C> Open<C> {
 }
 
 /// A new file that only its owner reads: memory is as secret as it was in the task.
-pub(super) fn create(path: &Path, direct: bool) -> Result<File> {
+pub(crate) fn create(path: &Path, direct: bool) -> Result<File> {
     let mut options = File::options();
     options.write(true).create_new(true).mode(0o600);
     if direct {

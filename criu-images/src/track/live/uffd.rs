@@ -58,17 +58,26 @@ impl Uffd {
     /// Whether the address space it was made in is gone, as after an `execve`. It is asked to
     /// take protection from a range that is not registered with it.
     pub(super) fn is_orphan(&self, unregistered: AddrRange) -> bool {
+        let done = self.unprotect(unregistered);
+        done.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+    }
+
+    /// Takes protection from a registered range.
+    ///
+    /// Kernels before 6.13 leave it on pages that were moved (`mremap`) to where nothing was
+    /// registered: such a page seems to be protected, and can be written to.
+    pub(super) fn unprotect(&self, range: AddrRange) -> io::Result<()> {
         let mut range = uffdio_writeprotect {
             range: uffdio_range {
-                start: unregistered.start().get(),
-                len: unregistered.bytes(),
+                start: range.start().get(),
+                len: range.bytes(),
             },
             mode: 0,
         };
         // SAFETY: the opcode is that of `UFFDIO_WRITEPROTECT`, whose argument is a
         // `uffdio_writeprotect`; it changes no memory.
-        let done = unsafe { ioctl(&self.0, Updater::<{ WRITEPROTECT }, _>::new(&mut range)) };
-        done == Err(rustix::io::Errno::SRCH)
+        unsafe { ioctl(&self.0, Updater::<{ WRITEPROTECT }, _>::new(&mut range)) }?;
+        Ok(())
     }
 
     /// Registers the mappings in a range.

@@ -150,6 +150,10 @@ impl Look<'_> {
             // Not to be registered, or gone since: it stays unknown.
             Err(_) => return Ok(()),
         }
+        if self.uffd.unprotect(vma.range).is_err() {
+            // Replaced meanwhile, or it cannot be protected: it stays unknown.
+            return Ok(());
+        }
         match self.protect(vma) {
             Ok(_) => Ok(()),
             // Replaced meanwhile.
