@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use criu_images::track::{Obstacle, TrackError};
 use criu_images::{Defect, Finding, JsonDefect, Name};
 use criu_rpc::{Cause, Failure};
 
@@ -52,6 +53,14 @@ pub enum Error {
         images: String,
         /// The image.
         name: Name,
+    },
+
+    /// A process cannot be watched.
+    #[error("{source}; {}", track_remedy(source))]
+    Track {
+        /// Which, and why not.
+        #[from]
+        source: TrackError,
     },
 
     /// There is no such process.
@@ -436,6 +445,21 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
 impl From<criu_images::Error> for Error {
     fn from(source: criu_images::Error) -> Self {
         Self::Image { source }
+    }
+}
+
+fn track_remedy(error: &TrackError) -> &'static str {
+    match error {
+        TrackError::Gone { .. } => "name a process that runs",
+        TrackError::Impossible { obstacle, .. } => match obstacle {
+            Obstacle::Traced => "end its tracer, or look by its content",
+            Obstacle::Tracked => "end the other tracker, or look by its content",
+            Obstacle::Privilege | Obstacle::Seccomp => {
+                "run as root, or look by its content if you may read its memory"
+            }
+            _ => "look by its content, which works on any kernel",
+        },
+        _ => "run as root, and see that the process is in order",
     }
 }
 

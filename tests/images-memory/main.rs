@@ -15,4 +15,5 @@ mod model;
 mod recorded;
 mod rounds;
 mod spread;
+mod tracked;
 mod verify;

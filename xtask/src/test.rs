@@ -89,6 +89,28 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "track");
+        command.env("CRIU", criu);
+        // The rest does not ask CRIU, and is the same with each.
+        if *suite == TRIXIE {
+            command.args(["root::dump", "root::incremental"]);
+        }
+        steps.push(Step {
+            name: format!("tracking beside {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "stream");
+        command.env("CRIU", criu);
+        steps.push(Step {
+            name: format!("streams of {}", suite.name),
+            command,
+            all: true,
+        });
+    }
     for (_, suite) in &suites {
         let mut command = target(root, "schema");
         command.env("CRIU_DESCRIPTORS", suite.descriptors(root));
@@ -98,6 +120,11 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    steps.push(Step {
+        name: "ckpt track".to_owned(),
+        command: target(root, "watch"),
+        all: true,
+    });
     for (criu, suite) in &suites {
         steps.push(Step {
             name: format!("soft-dirty of {}", suite.name),
