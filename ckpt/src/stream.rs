@@ -21,7 +21,7 @@ use criu_stream::{PageServer, Sink, Taken};
 
 /// How much of a dump may be on its way, in bytes: CRIU goes on stopping pages while we
 /// take those before.
-const IN_FLIGHT: usize = 4 << 20;
+const IN_FLIGHT: usize = 32 << 20;
 
 /// Why a dump through a page server did not succeed. The tree runs.
 #[derive(Debug, thiserror::Error)]
