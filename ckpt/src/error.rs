@@ -3,9 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use criu_images::track::{Obstacle, TrackError};
 use criu_images::{Defect, Finding, JsonDefect, Name};
 use criu_rpc::{Cause, Failure};
 
+use crate::archive::ArchiveDefect;
 use crate::name::CheckpointName;
 use crate::needs::Need;
 use crate::verify::Verification;
@@ -51,6 +53,14 @@ pub enum Error {
         images: String,
         /// The image.
         name: Name,
+    },
+
+    /// A process cannot be watched.
+    #[error("{source}; {}", track_remedy(source))]
+    Track {
+        /// Which, and why not.
+        #[from]
+        source: TrackError,
     },
 
     /// There is no such process.
@@ -290,6 +300,60 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+
+    /// A file is not what the manifest says, or is being changed.
+    #[error(
+        "{}: not what it was; see with `ckpt verify` what else is wrong, and let nothing write to it", path.display()
+    )]
+    Altered {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The tree of a checkpoint had mounts of its own, and so files of its own.
+    #[error(
+        "checkpoint {name}: the tree has mounts of its own, so its files are not those of this system; carry them along by other means"
+    )]
+    OwnMounts {
+        /// The checkpoint.
+        name: CheckpointName,
+    },
+
+    /// Where a file of a checkpoint has to be, there is another one.
+    #[error(
+        "{}: there is another file than the checkpoint needs; move it away, or place them below another root", path.display()
+    )]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// A file that came with a checkpoint has no plain path.
+    #[error("checkpoint {checkpoint}: a file of it wants to be at {path:?}; do not trust it")]
+    Stray {
+        /// The path.
+        path: PathBuf,
+        /// The checkpoint.
+        checkpoint: CheckpointName,
+    },
+
+    /// An archive is not as it should be.
+    #[error("{}: {}{defect}; {}", archive.display(), in_member(member), defect.remedy())]
+    Archive {
+        /// The archive.
+        archive: PathBuf,
+        /// The member of it.
+        member: Option<String>,
+        /// What is wrong.
+        defect: ArchiveDefect,
+    },
+}
+
+fn in_member(member: &Option<String>) -> String {
+    match member {
+        Some(member) => format!("{member:?}: "),
+        None => String::new(),
+    }
 }
 
 impl Error {
@@ -381,6 +445,21 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
 impl From<criu_images::Error> for Error {
     fn from(source: criu_images::Error) -> Self {
         Self::Image { source }
+    }
+}
+
+fn track_remedy(error: &TrackError) -> &'static str {
+    match error {
+        TrackError::Gone { .. } => "name a process that runs",
+        TrackError::Impossible { obstacle, .. } => match obstacle {
+            Obstacle::Traced => "end its tracer, or look by its content",
+            Obstacle::Tracked => "end the other tracker, or look by its content",
+            Obstacle::Privilege | Obstacle::Seccomp => {
+                "run as root, or look by its content if you may read its memory"
+            }
+            _ => "look by its content, which works on any kernel",
+        },
+        _ => "run as root, and see that the process is in order",
     }
 }
 

@@ -12,6 +12,7 @@ use criu_images::{Kind, Name, proto};
 
 pub use areas::{AddressSpace, Area, Backing};
 pub use descriptors::{Descriptor, Descriptors};
+pub(crate) use files::each;
 pub use files::{FileRef, OpenFile, shown};
 pub use resident::{Resident, ResidentRun, Touched};
 

@@ -194,6 +194,11 @@ impl Store {
         self.root.join(name.as_str())
     }
 
+    /// Where a checkpoint of this name is written.
+    pub(crate) fn staged(&self, name: &CheckpointName) -> PathBuf {
+        self.root.join(format!("{}{name}", staging::NEW))
+    }
+
     /// The lock under which names change, once the folder is a store.
     fn lock(&self) -> Result<Lock> {
         let path = self.root.join(".lock");

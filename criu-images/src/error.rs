@@ -209,6 +209,9 @@ pub enum Defect {
     /// The archive uses a feature that is not read.
     #[error("archive member of type {0:#04x}, which is not read")]
     Archive(u8),
+    /// Registers of a machine whose core files are not written.
+    #[error("core files of {0} are not written")]
+    Machine(&'static str),
     /// The record is well-formed, but describes no memory there can be.
     #[error("{0}")]
     Memory(MemoryDefect),

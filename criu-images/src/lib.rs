@@ -58,8 +58,10 @@
 //!
 //! # Features
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
-//! `prost-reflect`. Both are on by default.
+//! `prost-reflect`. Both are on by default. `track`: trackers of running tasks, in
+//! [`mod@track`].
 
+mod core_file;
 mod diff;
 #[cfg(feature = "dynamic")]
 mod dynamic;
@@ -79,16 +81,18 @@ pub mod proto;
 pub mod raw;
 mod schema;
 pub mod source;
+pub mod track;
 mod verify;
 mod wire;
 mod writer;
 
+pub use core_file::{CoreFile, CoreWritten};
 pub use diff::{Change, Difference, diff};
 pub use entry::{Entries, Entry};
 pub use error::{
     ChainDefect, Defect, Error, JsonDefect, MemoryDefect, Part, Place, Result, Unreadable,
 };
-pub use flatten::{Flattened, flatten};
+pub use flatten::{Flattened, dedup_against, flatten};
 pub use header::{ByteOrder, Header, Identity, Version, identify};
 pub use image::{Image, Payload, RECORD_LIMIT, Record};
 pub use kind::Kind;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use criu_rs_tests::{Scratch, Spawned, eventually};
+use criu_rs_tests::{Scratch, Spawned, State, eventually};
 use serde_json::Value;
 
 /// How long anything may take that is waited for.
@@ -110,6 +110,17 @@ impl Bench {
             .stdout(log.try_clone().unwrap())
             .stderr(log);
         Spawned::spawn(&mut command).unwrap()
+    }
+
+    /// Waits until a job is the program it is to be, in the session it is to have.
+    #[track_caller]
+    pub(crate) fn runs(&self, job: &Spawned, name: &str) {
+        let sleeps = || {
+            let threads = job.proc().threads()?;
+            let named = threads.iter().all(|thread| thread.name == name);
+            Ok((named && job.proc().state() == Some(State::Sleeping)).then_some(()))
+        };
+        eventually(name, PATIENCE, sleeps).unwrap();
     }
 
     /// What a file of the job holds, once it is so.

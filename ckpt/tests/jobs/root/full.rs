@@ -44,6 +44,7 @@ while True: time.sleep(600)
     bench.until("begun", |_| bench.path("begun").exists());
     let small = Small::mount(&bench, "6m");
     let little = bench.job("sleep", &["600"]);
+    bench.runs(&little, "sleep");
     bench.ckpt(&format!("create {} little --leave-running", little.pid()));
 
     for leave in ["", "--leave-running"] {

@@ -31,6 +31,7 @@ fn lives(process: &Spawned) -> bool {
 fn the_target_lives_or_its_checkpoint_is_whole() {
     let bench = Bench::new();
     let mut job = bench.job("sleep", &["600"]);
+    bench.runs(&job, "sleep");
     let pid = job.pid();
     let (mut survived, mut kept) = (0, 0);
     for round in 0..ROUNDS {
@@ -66,6 +67,10 @@ fn the_target_lives_or_its_checkpoint_is_whole() {
         job = bench.restored(&name);
     }
     assert_eq!(survived + kept, ROUNDS);
-    // It can be checkpointed as ever.
-    bench.ckpt(&format!("create {pid} last"));
+    // It can be checkpointed as ever, once the last CRIU without a master has ended.
+    eventually("a checkpoint", PATIENCE, || {
+        let said = bench.try_ckpt(&format!("create {pid} last"));
+        Ok((said.status == 0).then_some(()))
+    })
+    .unwrap();
 }

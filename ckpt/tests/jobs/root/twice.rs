@@ -12,6 +12,7 @@ use crate::bench::{Bench, PATIENCE};
 fn a_process_is_checkpointed_once_at_a_time() {
     let bench = Bench::new();
     let job = bench.job("sleep", &["600"]);
+    bench.runs(&job, "sleep");
     let pid = u32::try_from(job.pid()).unwrap();
     let store = Store::open(bench.store()).unwrap();
     let criu = Criu::at(real_criu()).unwrap();
@@ -38,6 +39,7 @@ fn a_process_is_checkpointed_once_at_a_time() {
 fn of_two_that_end_a_process_one_wins_and_the_other_says_so() {
     let bench = Bench::new();
     let job = bench.job("sleep", &["600"]);
+    bench.runs(&job, "sleep");
     let start = |name: &str| {
         let mut command = bench.command(&format!("create {} {name}", job.pid()));
         let command = command.stdout(Stdio::null()).stderr(Stdio::piped());
