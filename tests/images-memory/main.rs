@@ -14,5 +14,7 @@ mod live;
 mod model;
 mod recorded;
 mod rounds;
+mod search;
 mod spread;
+mod statistics;
 mod verify;
