@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use criu_images::track::{Obstacle, TrackError};
 use criu_images::{Defect, Finding, JsonDefect, Name};
 use criu_rpc::{Cause, Failure};
 
@@ -52,6 +53,14 @@ pub enum Error {
         images: String,
         /// The image.
         name: Name,
+    },
+
+    /// A process cannot be watched.
+    #[error("{source}; {}", track_remedy(source))]
+    Track {
+        /// Which, and why not.
+        #[from]
+        source: TrackError,
     },
 
     /// There is no such process.
@@ -109,6 +118,18 @@ pub enum Error {
         name: CheckpointName,
         /// All that is wrong.
         verification: Box<Verification>,
+    },
+
+    /// A checkpoint does not fit this machine.
+    #[error(
+        "checkpoint {name} cannot be restored here: {}; or try it with --force",
+        misfits(findings)
+    )]
+    Incompatible {
+        /// The checkpoint.
+        name: CheckpointName,
+        /// All that does not fit.
+        findings: Vec<crate::compat::Finding>,
     },
 
     /// The dump left out a mount, and nothing was given for it.
@@ -343,6 +364,7 @@ impl Error {
             | Self::Claimed { .. }
             | Self::Needs { .. }
             | Self::Changed { .. }
+            | Self::Incompatible { .. }
             | Self::Unfilled { .. }
             | Self::NoTerminal { .. } => true,
             Self::Criu(error) => matches!(
@@ -368,6 +390,13 @@ fn spoilt(verification: &Verification) -> String {
         0 => first,
         more => format!("{first}, and {more} more; `ckpt verify` tells all"),
     }
+}
+
+fn misfits(findings: &[crate::compat::Finding]) -> String {
+    let told = findings
+        .iter()
+        .map(|it| format!("{}: {}", it.what, it.remedy()));
+    told.collect::<Vec<_>>().join("; ")
 }
 
 fn list(needs: &[Need]) -> String {
@@ -416,6 +445,21 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
 impl From<criu_images::Error> for Error {
     fn from(source: criu_images::Error) -> Self {
         Self::Image { source }
+    }
+}
+
+fn track_remedy(error: &TrackError) -> &'static str {
+    match error {
+        TrackError::Gone { .. } => "name a process that runs",
+        TrackError::Impossible { obstacle, .. } => match obstacle {
+            Obstacle::Traced => "end its tracer, or look by its content",
+            Obstacle::Tracked => "end the other tracker, or look by its content",
+            Obstacle::Privilege | Obstacle::Seccomp => {
+                "run as root, or look by its content if you may read its memory"
+            }
+            _ => "look by its content, which works on any kernel",
+        },
+        _ => "run as root, and see that the process is in order",
     }
 }
 

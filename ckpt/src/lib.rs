@@ -24,6 +24,8 @@
 //! # }
 //! ```
 //!
+//! [`Watch`] looks at a running process, to learn how it writes its memory.
+//!
 //! Single images, and their JSON, are the business of [`criu_images`].
 //!
 //! # What it does not do
@@ -53,7 +55,9 @@ mod prune;
 mod restore;
 mod schedule;
 mod store;
+mod stream;
 mod terminal;
+mod track;
 mod verify;
 
 pub use archive::{
@@ -85,5 +89,7 @@ pub use schedule::{Clock, Round, Schedule, SystemClock, Wake};
 pub use store::{
     Checkpoint, Children, Cleared, Fsck, Hold, Listing, Problem, Removed, Staging, Store,
 };
+pub use stream::{StreamError, anonymous, dump_and_end, dump_and_run, resident, settle};
 pub use terminal::Terminal;
+pub use track::{Watch, Watched};
 pub use verify::{Change, Changed, Verification};

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use criu_rpc::{Criu, InheritKey, LogLevel, RestoreExternal, Restored};
 
+use crate::compat::{Compat, Finding, Host, Mismatch, Obstacle};
 use crate::error::{Error, Result, at};
 use crate::event::{Event, Listener, Phase};
+use crate::images::Images;
 use crate::store::{Checkpoint, Hold};
 use crate::verify::Verification;
 
@@ -33,6 +35,7 @@ pub struct Restore<'a> {
     checkpoint: Checkpoint,
     as_child: bool,
     verify: bool,
+    force: bool,
     tcp_close: bool,
     root: Option<PathBuf>,
     external: Vec<String>,
@@ -49,12 +52,16 @@ pub struct Outlook {
     pub verification: Option<Verification>,
     /// What CRIU would fail with, or what is missing.
     pub refusals: Vec<Error>,
+    /// What does not fit this machine, the worst first.
+    pub findings: Vec<Finding>,
 }
 
 impl Outlook {
     /// Whether nothing was found that a restore would fail with. That is no promise.
     pub fn is_good(&self) -> bool {
-        self.refusals.is_empty() && self.verification.as_ref().is_none_or(Verification::is_good)
+        self.refusals.is_empty()
+            && self.verification.as_ref().is_none_or(Verification::is_good)
+            && !self.findings.iter().any(is_in_the_way)
     }
 }
 
@@ -65,6 +72,7 @@ impl<'a> Restore<'a> {
             checkpoint: checkpoint.clone(),
             as_child: false,
             verify: true,
+            force: false,
             tcp_close: false,
             root: None,
             external: Vec::new(),
@@ -86,6 +94,13 @@ impl<'a> Restore<'a> {
     #[must_use]
     pub fn verify(mut self, on: bool) -> Self {
         self.verify = on;
+        self
+    }
+
+    /// Tries it even if the checkpoint is found not to fit this machine.
+    #[must_use]
+    pub fn force(mut self, on: bool) -> Self {
+        self.force = on;
         self
     }
 
@@ -153,13 +168,14 @@ impl<'a> Restore<'a> {
         let nothing = no_file()?;
         let looked = criu.preflight(&self.request(&images, &images, &nothing));
         outlook.refusals.extend(looked.err().map(Error::from));
+        outlook.findings = self.misfits(criu)?;
         Ok(outlook)
     }
 
     /// Restores the tree. Nobody can remove the checkpoint meanwhile, and it stays.
     ///
     /// # Errors
-    /// [`Error::Changed`] if the checkpoint is not what it was; [`Error::Unfilled`],
+    /// [`Error::Incompatible`], and [`Error::Changed`] if the checkpoint is not what it was; [`Error::Unfilled`],
     /// [`Error::NoTerminal`] and those of CRIU's preflight before anything was done;
     /// [`Error::Restore`] if CRIU fails. Nothing of the tree is left after any of them.
     pub fn run(mut self, criu: &Criu, mut events: impl FnMut(Event) + Send) -> Result<Restored> {
@@ -175,6 +191,16 @@ impl<'a> Restore<'a> {
         let images = self.checkpoint.images();
         let nothing = no_file()?;
         criu.preflight(&self.request(&images, &images, &nothing))?;
+        if !self.force {
+            let mut findings = self.misfits(criu)?;
+            findings.retain(is_in_the_way);
+            if !findings.is_empty() {
+                return Err(Error::Incompatible {
+                    name: self.checkpoint.name().clone(),
+                    findings,
+                });
+            }
+        }
         if self.verify {
             listener.phase(Phase::Verify);
             let verification = self.checkpoint.verify()?;
@@ -220,6 +246,45 @@ impl<'a> Restore<'a> {
     fn no_terminal(&self) -> Error {
         Error::NoTerminal {
             name: self.checkpoint.name().clone(),
+        }
+    }
+
+    /// What does not fit this machine, save what is seen to.
+    fn misfits(&self, criu: &Criu) -> Result<Vec<Finding>> {
+        let mut host = Host::here()?;
+        let version = criu.version()?;
+        host.criu = Some((version.major, version.minor, version.sublevel));
+        if let Some(root) = &self.root {
+            host.root.clone_from(root);
+        }
+        let images = Images::open(self.checkpoint.images())?;
+        let Ok(images) = images.gather(&Compat::KINDS) else {
+            // Too large to be held, or broken, which is not asked here.
+            return Ok(Vec::new());
+        };
+        let mut findings = Compat::of(&images, &host)?;
+        findings.retain(|finding| !self.sees_to(&finding.what));
+        Ok(findings)
+    }
+
+    /// Whether what it wants was given, or follows from how the checkpoint was made.
+    fn sees_to(&self, what: &Mismatch) -> bool {
+        let options = &self.checkpoint.manifest().options;
+        match what {
+            Mismatch::Option { option, .. } => match *option {
+                "tcp_established" => options.tcp_established || options.tcp_close || self.tcp_close,
+                "tcp_close" => options.tcp_close || self.tcp_close,
+                "ext_unix_sk" => options.ext_unix_sk,
+                "shell_job" => options.shell_job,
+                "file_locks" => options.file_locks,
+                "root" => self.root.is_some() || options.root.is_some(),
+                _ => false,
+            },
+            Mismatch::ExternalMount { key, .. } => {
+                let this = format!("mnt[{}]:", String::from_utf8_lossy(key));
+                self.external.iter().any(|given| given.starts_with(&this))
+            }
+            _ => false,
         }
     }
 
@@ -284,6 +349,11 @@ impl<'a> Restore<'a> {
         }
         restore
     }
+}
+
+/// Whether CRIU would fail with it.
+fn is_in_the_way(finding: &Finding) -> bool {
+    finding.severity >= Obstacle::Error
 }
 
 /// What is given to CRIU where it wants a terminal, and the tree had none.

@@ -232,6 +232,13 @@ impl<R: BufRead> Image<R> {
         self.input.malformed(defect)
     }
 
+    /// What is not read yet, and what errors call it.
+    pub(crate) fn into_input(self) -> (R, String) {
+        let file = self.input.place().file;
+        let file = file.as_deref().unwrap_or("image").to_owned();
+        (self.input.into_inner(), file)
+    }
+
     fn skip(&mut self) -> Result<()> {
         while self.chunk()?.is_some_and(|length| {
             self.input.consume(length);

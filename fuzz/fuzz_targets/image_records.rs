@@ -3,7 +3,7 @@
 //! The input is the kind (1 byte), the length of a piece (1 byte), and the file.
 #![no_main]
 
-use criu_images::{Error, Image, ImageWriter, Pagemap, json};
+use criu_images::{Error, Image, ImageWriter, Kind, Pagemap, json};
 use criu_rs_fuzz::{bounded, kind, pieces};
 use libfuzzer_sys::fuzz_target;
 use prost_reflect::DynamicMessage;
@@ -21,8 +21,11 @@ fuzz_target!(|input: &[u8]| {
             Ok(copy) => assert_eq!(copy, bytes),
             Err(error) => placed(&error, bytes.len()),
         }
-        if let Err(error) = open().and_then(json::count) {
-            placed(&error, bytes.len());
+        match open().and_then(json::count) {
+            // Their place is in what is compressed.
+            Err(_) if matches!(kind, Kind::TmpfsImg | Kind::TmpfsDev) => {}
+            Err(error) => placed(&error, bytes.len()),
+            Ok(_) => {}
         }
         if let Ok(runs) = open().and_then(Pagemap::new) {
             assert!(runs.filter(Result::is_err).count() <= 1);
@@ -41,8 +44,9 @@ fn copied(
     while let Some(mut record) = image.next()? {
         if let Ok(dynamic) = record.dynamic() {
             let bytes = dynamic.encode_to_vec();
-            let again = DynamicMessage::decode(record.schema().descriptor(), &bytes[..]);
-            assert_eq!(again, Ok(dynamic));
+            let again = DynamicMessage::decode(record.schema().descriptor(), &bytes[..])
+                .expect("a message of ours");
+            assert_eq!(again.encode_to_vec(), bytes);
         }
         writer.copy(&mut record)?;
     }

@@ -17,4 +17,5 @@ mod rounds;
 mod search;
 mod spread;
 mod statistics;
+mod tracked;
 mod verify;

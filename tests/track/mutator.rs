@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use criu_images::AddrRange;
 use criu_rs_tests::{Proc, State, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 
 pub(crate) const PAGE: u64 = 4096;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -38,8 +39,11 @@ impl Mutator {
         self.child.id()
     }
 
-    /// Has it do one thing, and waits until that is done.
+    /// Has it do one thing, and waits until that is done. It stands still before and after:
+    /// the kernel writes to the memory of a thread that it lets go on (restartable
+    /// sequences), be it from one system call to the next.
     pub(crate) fn tell(&mut self, what: &str) -> u64 {
+        kill_process(self.process(), Signal::CONT).unwrap();
         writeln!(self.input, "{what}").unwrap();
         self.answer(what)
     }
@@ -47,16 +51,20 @@ impl Mutator {
     fn answer(&mut self, what: &str) -> u64 {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
-        // It stands still once it waits for the next line.
+        kill_process(self.process(), Signal::STOP).unwrap();
         let proc = Proc::new(self.child.id().cast_signed());
-        eventually("a program that waits", PATIENCE, || {
-            Ok((proc.state() == Some(State::Sleeping)).then_some(()))
+        eventually("a program that is stopped", PATIENCE, || {
+            Ok((proc.state() == Some(State::Stopped)).then_some(()))
         })
         .unwrap();
         let said = line.trim_end().strip_prefix("ok ");
         said.unwrap_or_else(|| panic!("{what}: {line:?}"))
             .parse()
             .unwrap()
+    }
+
+    fn process(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// A private mapping with something in each page.

@@ -6,12 +6,14 @@ mod codegen;
 mod coverage;
 mod criu;
 mod demo;
+mod dist;
 mod doc;
 mod failure;
 mod fuzz;
-mod gdb;
 mod lint;
+mod man;
 mod process;
+mod program;
 mod provision;
 mod record;
 mod sources;
@@ -69,10 +71,22 @@ const COMMANDS: &[Command] = &[
         run: doc::run,
     },
     Command {
+        name: "man",
+        arguments: "",
+        help: "man pages and shell completions of ckpt, into target/pages",
+        run: man::run,
+    },
+    Command {
         name: "bench",
         arguments: "[NAME]",
         help: "list the benchmarks, or run one: target/bench/NAME.{csv,md,svg}",
         run: bench::run,
+    },
+    Command {
+        name: "dist",
+        arguments: "",
+        help: "ckpt as one static binary: target/dist/ckpt",
+        run: dist::run,
     },
     Command {
         name: "fuzz",

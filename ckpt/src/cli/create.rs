@@ -28,6 +28,31 @@ pub(crate) struct Create {
     #[arg(short = 'R', long)]
     leave_running: bool,
 
+    #[command(flatten)]
+    dumping: Dumping,
+
+    /// Watches for changes of memory, so that this can be the parent of an incremental one
+    #[arg(long)]
+    track_mem: bool,
+
+    /// Keeps only what changed since this checkpoint, made with --track-mem
+    #[arg(long, value_name = "NAME", value_parser = super::name)]
+    parent: Option<CheckpointName>,
+
+    #[command(flatten)]
+    place: Place,
+
+    #[command(flatten)]
+    loudness: Loudness,
+
+    /// One JSON document, of the checkpoint or of what it needs
+    #[arg(long)]
+    json: bool,
+}
+
+/// What can be asked of any dump.
+#[derive(Debug, Args)]
+pub(super) struct Dumping {
     /// Allows what it needs, where nothing is lost: --shell-job, --tcp-established,
     /// --file-locks, --ghost-limit
     #[arg(long)]
@@ -70,14 +95,6 @@ pub(crate) struct Create {
     #[arg(long, value_name = "DIR")]
     root: Option<String>,
 
-    /// Watches for changes of memory, so that this can be the parent of an incremental one
-    #[arg(long)]
-    track_mem: bool,
-
-    /// Keeps only what changed since this checkpoint, made with --track-mem
-    #[arg(long, value_name = "NAME", value_parser = super::name)]
-    parent: Option<CheckpointName>,
-
     /// How packets for its connections are held off meanwhile
     #[arg(long, value_name = "METHOD")]
     network_lock: Option<Lock>,
@@ -89,16 +106,6 @@ pub(crate) struct Create {
     /// Logs what CRIU does; twice: each detail
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
-
-    #[command(flatten)]
-    place: Place,
-
-    #[command(flatten)]
-    loudness: Loudness,
-
-    /// One JSON document, of the checkpoint or of what it needs
-    #[arg(long)]
-    json: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -154,38 +161,14 @@ impl Create {
     }
 
     fn asked(&self) -> ckpt::Create {
-        let mut create = ckpt::Create::new(self.pid, self.name.clone())
+        let create = self.dumping.asked(self.pid, self.name.clone());
+        let create = create
             .leave_running(self.leave_running)
-            .auto(self.auto)
-            .shell_job(self.shell_job)
-            .tcp_established(self.tcp_established)
-            .tcp_close(self.tcp_close)
-            .file_locks(self.file_locks)
-            .ext_unix_sk(self.ext_unix_sk)
-            .link_remap(self.link_remap)
             .track_mem(self.track_mem);
-        for external in &self.external {
-            create = create.external(external);
+        match &self.parent {
+            Some(parent) => create.parent(parent.clone()),
+            None => create,
         }
-        if let Some(bytes) = self.ghost_limit {
-            create = create.ghost_limit(bytes);
-        }
-        if let Some(root) = &self.root {
-            create = create.root(root);
-        }
-        if let Some(parent) = &self.parent {
-            create = create.parent(parent.clone());
-        }
-        if let Some(lock) = self.network_lock {
-            create = create.network_lock(lock.into());
-        }
-        if let Some(limit) = self.timeout {
-            create = create.time_limit(limit);
-        }
-        if let Some(level) = level(self.verbose) {
-            create = create.log_level(level);
-        }
-        create
     }
 
     fn told(&self, output: &mut Output, checkpoint: &Checkpoint) -> std::io::Result<()> {
@@ -210,5 +193,38 @@ impl Create {
             }
             _ => writeln!(output),
         }
+    }
+}
+
+impl Dumping {
+    /// A checkpoint with these options.
+    pub(super) fn asked(&self, pid: u32, name: CheckpointName) -> ckpt::Create {
+        let mut create = ckpt::Create::new(pid, name)
+            .auto(self.auto)
+            .shell_job(self.shell_job)
+            .tcp_established(self.tcp_established)
+            .tcp_close(self.tcp_close)
+            .file_locks(self.file_locks)
+            .ext_unix_sk(self.ext_unix_sk)
+            .link_remap(self.link_remap);
+        for external in &self.external {
+            create = create.external(external);
+        }
+        if let Some(bytes) = self.ghost_limit {
+            create = create.ghost_limit(bytes);
+        }
+        if let Some(root) = &self.root {
+            create = create.root(root);
+        }
+        if let Some(lock) = self.network_lock {
+            create = create.network_lock(lock.into());
+        }
+        if let Some(limit) = self.timeout {
+            create = create.time_limit(limit);
+        }
+        if let Some(level) = level(self.verbose) {
+            create = create.log_level(level);
+        }
+        create
     }
 }

@@ -35,6 +35,18 @@ pub(crate) enum Failure {
     )]
     NoImages { label: String },
 
+    #[error(
+        "{first}: this file, and {} more, changed or went since the checkpoint; a restore would not find what it needs: make a new checkpoint, or take what there is along with --changed-files", all - 1
+    )]
+    LostFiles { first: String, all: usize },
+
+    #[error("signals cannot be waited for: {0}; see that the limit of open files is not reached")]
+    Signals(io::Error),
+
+    /// Each failure is told.
+    #[error("no checkpoint was taken; do what was said of the first that failed")]
+    NoneTaken,
+
     /// All that was found is told.
     #[error("CRIU cannot be used here, for {first} is red; do what is said there, and check again")]
     Unusable { first: &'static str },

@@ -53,6 +53,10 @@ pub(crate) struct Restore {
     #[arg(long)]
     no_verify: bool,
 
+    /// Tries it even if it is found not to fit this machine
+    #[arg(long)]
+    force: bool,
+
     /// Logs what CRIU does; twice: each detail
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -81,6 +85,7 @@ impl Restore {
         let mut restore = ckpt::Restore::of(&checkpoint)
             .as_child(!self.detach)
             .verify(!self.no_verify)
+            .force(self.force)
             .tcp_close(self.tcp_close);
         if is_job && !self.detach {
             restore = restore.terminal(stdin.as_fd());
@@ -148,8 +153,17 @@ impl Restore {
             let what = self.name.as_str();
             let verification = outlook.verification.as_ref();
             let refusals = outlook.refusals.iter().map(ToString::to_string);
+            let findings = outlook.findings.iter().map(|it| {
+                json!({
+                    "severity": it.severity.to_string(),
+                    "name": it.what.name(),
+                    "what": it.what.to_string(),
+                    "remedy": it.remedy(),
+                })
+            });
             let document = json!({
                 "name": self.name,
+                "findings": findings.collect::<Vec<_>>(),
                 "good": outlook.is_good(),
                 "refusals": refusals.collect::<Vec<_>>(),
                 "verification": verification.map(|it| verify::document(what, it)),
@@ -157,6 +171,10 @@ impl Restore {
             writeln!(output, "{document}")
         } else {
             let mut lines: Vec<_> = outlook.refusals.iter().map(ToString::to_string).collect();
+            let findings = outlook.findings.iter();
+            lines.extend(
+                findings.map(|it| format!("{}: {}; {}", it.severity, it.what, it.remedy())),
+            );
             if let Some(verification) = &outlook.verification {
                 lines.extend(verify::lines(verification, false));
             }

@@ -35,6 +35,9 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Flaw {
+    /// There is no image in the folder.
+    #[error("holds no image of CRIU's")]
+    Empty,
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(String),
@@ -130,6 +133,7 @@ impl Flaw {
             Self::Missing { .. } => "missing",
             Self::Records { .. } => "records",
             Self::Header => "header",
+            Self::Empty => "empty",
             Self::Dangling { .. } => "dangling",
             Self::Twice { .. } => "twice",
             Self::Unused { .. } => "unused",

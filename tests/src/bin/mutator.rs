@@ -11,6 +11,7 @@ use std::ptr::{null_mut, with_exposed_provenance_mut};
 use nix::libc;
 use rustix::mm::{Advice, MapFlags, MprotectFlags, MremapFlags, ProtFlags};
 use rustix::mm::{madvise, mmap, mmap_anonymous, mprotect, mremap, mremap_fixed, munmap};
+use rustix::thread::disable_transparent_huge_pages;
 
 const PAGE: usize = 4096;
 /// `MADV_GUARD_INSTALL` (Linux 6.13).
@@ -29,6 +30,8 @@ fn main() -> ExitCode {
 fn run() -> io::Result<()> {
     // Each command waits for the answer to the one before, so nothing is left in a buffer
     // when it becomes itself again.
+    // The kernel would put pages together meanwhile, and fill in what was dropped.
+    disable_transparent_huge_pages(true)?;
     let mut children = Vec::new();
     let mut seed = 0x9e37_79b9_7f4a_7c15u64;
     println!("ok 0");
@@ -93,6 +96,7 @@ fn act(
                 Ok(place.expose_provenance())
             }
             ["huge", _] => {
+                disable_transparent_huge_pages(false)?;
                 let huge = 512 * PAGE;
                 let room = mmap_anonymous(null_mut(), (a + 1) * huge, all, MapFlags::PRIVATE)?;
                 let start = room.expose_provenance().next_multiple_of(huge);
@@ -178,6 +182,11 @@ fn act(
                 }
                 Ok(0)
             }
+            // Whoever opens a userfaultfd from now on is killed.
+            ["jail"] => {
+                jail()?;
+                Ok(0)
+            }
             // It says that it is there again as it did at first.
             ["exec"] => {
                 io::stdout().flush()?;
@@ -185,5 +194,52 @@ fn act(
             }
             _ => Err(io::Error::other("what?")),
         }
+    }
+}
+
+/// Installs a seccomp filter for good.
+fn jail() -> io::Result<()> {
+    let code = |code: u32| u16::try_from(code).unwrap_or(0);
+    let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+    let number = u32::try_from(libc::SYS_userfaultfd).unwrap_or(0);
+    let mut steps = [
+        // The number of the call is the first word of what the filter sees.
+        step(code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0, 0),
+        step(
+            code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K),
+            0,
+            1,
+            number,
+        ),
+        step(
+            code(libc::BPF_RET | libc::BPF_K),
+            0,
+            0,
+            libc::SECCOMP_RET_KILL_PROCESS,
+        ),
+        step(
+            code(libc::BPF_RET | libc::BPF_K),
+            0,
+            0,
+            libc::SECCOMP_RET_ALLOW,
+        ),
+    ];
+    let filter = libc::sock_fprog {
+        len: u16::try_from(steps.len()).unwrap_or(0),
+        filter: steps.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies the filter, which lives until then.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const filter,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
     }
 }

@@ -76,5 +76,26 @@ fn who_is_traced_or_no_more_is_told() {
     nix::sys::wait::waitpid(pid, None).unwrap();
     nix::sys::ptrace::detach(pid, None).unwrap();
     workload.assert_sound();
-    assert!(best_for(4_000_000).is_err());
+    best_for(4_000_000).unwrap_err();
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn a_filter_that_would_kill_it_does_not() {
+    let mut mutator = Mutator::start();
+    mutator.tell("jail");
+    let pid = mutator.pid();
+    let choice = best_for(pid).unwrap();
+    match WriteProtect::of(pid) {
+        Ok(mut tracker) => {
+            assert_eq!(choice.way(), Way::WriteProtect);
+            tracker.look().unwrap();
+        }
+        // Without the right to suspend the filter it must not be tried.
+        Err(error) => {
+            let fit = (Way::WriteProtect, Fit::Fails(Obstacle::Seccomp));
+            assert_eq!(choice.fits()[0], fit, "{error}");
+        }
+    }
+    mutator.filled(4);
 }

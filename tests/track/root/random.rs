@@ -5,7 +5,7 @@ use criu_images::track::{Choice, Obstacle, TrackError, Way};
 use crate::mutator::{Mutator, PAGE};
 use crate::replica::Replica;
 
-/// SplitMix64, so that a failure is seen again.
+/// `SplitMix64`, so that a failure is seen again.
 struct Random(u64);
 
 impl Random {

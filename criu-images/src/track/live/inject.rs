@@ -14,6 +14,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
+use std::thread;
+use std::time::Duration;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
@@ -27,6 +29,9 @@ use crate::track::vma::Vma;
 
 /// The guardian's stack, in bytes; it uses a few hundred.
 const STACK: usize = 64 << 10;
+
+/// How often it is tried when another is in the way.
+const ATTEMPTS: u32 = 30;
 
 /// `syscall`.
 const INSTRUCTION: [u8; 2] = [0x0f, 0x05];
@@ -47,13 +52,19 @@ struct Job {
 
 /// Makes a userfaultfd in the task, and gives it.
 pub(super) fn userfaultfd_of(task: &Task) -> Result<OwnedFd, TrackError> {
-    // Its thread may end meanwhile, or it may become another program.
-    for _ in 0..3 {
+    for _ in 0..ATTEMPTS {
         match attempt(task) {
+            // Its thread ended meanwhile, or it became another program.
             Err(TrackError::System { source, .. })
                 if matches!(source.raw_os_error(), Some(libc::ESRCH | libc::EAGAIN)) => {}
+            // The guardian of a tracker that was killed is about to let it go.
+            Err(TrackError::Impossible {
+                obstacle: Obstacle::Traced | Obstacle::Privilege,
+                ..
+            }) => {}
             done => return done,
         }
+        thread::sleep(Duration::from_millis(1));
     }
     attempt(task)
 }
@@ -66,7 +77,7 @@ fn attempt(task: &Task) -> Result<OwnedFd, TrackError> {
         return Err(impossible(Obstacle::Architecture));
     }
     let instruction = instruction(task)?.ok_or_else(|| impossible(Obstacle::NoInstruction))?;
-    let tid = thread(task)?;
+    let tid = idle_thread(task)?;
     let mode = status(task, tid, "Seccomp:");
     let mut job = Job {
         thread: Thread(tid),
@@ -99,7 +110,7 @@ fn attempt(task: &Task) -> Result<OwnedFd, TrackError> {
 }
 
 /// A thread that will stop soon: the leader, unless it has ended or is deep in the kernel.
-fn thread(task: &Task) -> Result<i32, TrackError> {
+fn idle_thread(task: &Task) -> Result<i32, TrackError> {
     let threads = task.threads()?;
     let alive = || threads.iter().copied().filter(|tid| is_alive(task, *tid));
     let idle = |tid: &i32| status(task, *tid, "State:").is_some_and(|s| !s.starts_with('D'));

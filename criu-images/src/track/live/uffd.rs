@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use linux_raw_sys::general::{
     UFFD_API, UFFD_FEATURE_WP_ASYNC, UFFD_USER_MODE_ONLY, UFFDIO_REGISTER_MODE_WP, uffdio_api,
-    uffdio_range, uffdio_register,
+    uffdio_range, uffdio_register, uffdio_writeprotect,
 };
 use rustix::ioctl::{Updater, ioctl};
 use rustix::mm::{UserfaultfdFlags, userfaultfd};
@@ -15,6 +15,7 @@ use rustix::mm::{UserfaultfdFlags, userfaultfd};
 use crate::memory::AddrRange;
 
 const API: rustix::ioctl::Opcode = linux_raw_sys::ioctl::UFFDIO_API;
+const WRITEPROTECT: rustix::ioctl::Opcode = linux_raw_sys::ioctl::UFFDIO_WRITEPROTECT;
 const REGISTER: rustix::ioctl::Opcode = linux_raw_sys::ioctl::UFFDIO_REGISTER;
 
 /// Memory is registered with it until it is dropped; then the kernel takes all protection
@@ -54,11 +55,36 @@ impl Uffd {
         Ok(Self(fd))
     }
 
+    /// Whether the address space it was made in is gone, as after an `execve`. It is asked to
+    /// take protection from a range that is not registered with it.
+    pub(super) fn is_orphan(&self, unregistered: AddrRange) -> bool {
+        let done = self.unprotect(unregistered);
+        done.is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
+    }
+
+    /// Takes protection from a registered range.
+    ///
+    /// Kernels before 6.13 leave it on pages that were moved (`mremap`) to where nothing was
+    /// registered: such a page seems to be protected, and can be written to.
+    pub(super) fn unprotect(&self, range: AddrRange) -> io::Result<()> {
+        let mut range = uffdio_writeprotect {
+            range: uffdio_range {
+                start: range.start().get(),
+                len: range.bytes(),
+            },
+            mode: 0,
+        };
+        // SAFETY: the opcode is that of `UFFDIO_WRITEPROTECT`, whose argument is a
+        // `uffdio_writeprotect`; it changes no memory.
+        unsafe { ioctl(&self.0, Updater::<{ WRITEPROTECT }, _>::new(&mut range)) }?;
+        Ok(())
+    }
+
     /// Registers the mappings in a range.
     ///
     /// # Errors
-    /// `EBUSY` if another userfaultfd has one of them; `ESRCH` if the address space is gone,
-    /// as after an `execve`.
+    /// `EBUSY` if another userfaultfd has one of them; `ENOMEM` if the address space
+    /// [is gone](Self::is_orphan).
     pub(super) fn register(&self, range: AddrRange) -> io::Result<()> {
         let mut register = uffdio_register {
             range: uffdio_range {

@@ -135,7 +135,7 @@ impl Look<'_> {
         self.found.untracked.push(vma.range);
         match self.uffd.register(vma.range) {
             Ok(()) => {}
-            Err(error) if is(&error, libc::ESRCH) => return Err(Hindrance::OtherMemory),
+            Err(_) if self.uffd.is_orphan(vma.range) => return Err(Hindrance::OtherMemory),
             Err(error) if is(&error, libc::EBUSY) && self.is_first => {
                 // One that is asynchronous too is a tracker: it would lose what we take.
                 let each = |_, _| {};
@@ -149,6 +149,10 @@ impl Look<'_> {
             }
             // Not to be registered, or gone since: it stays unknown.
             Err(_) => return Ok(()),
+        }
+        if self.uffd.unprotect(vma.range).is_err() {
+            // Replaced meanwhile, or it cannot be protected: it stays unknown.
+            return Ok(());
         }
         match self.protect(vma) {
             Ok(_) => Ok(()),
