@@ -1,4 +1,8 @@
-//! A pagemap of a million entries: this library against the one `crit` is made of.
+//! A pagemap of a million entries: this library against the one `crit` is made of, and
+//! against go-criu where it can be built.
+
+#[path = "images/go_criu.rs"]
+mod go_criu;
 
 use std::cell::RefCell;
 use std::env;
@@ -15,7 +19,7 @@ use criu_rs_benches::{Machine, Plan, Report, Result, Rounds, Table, boxes};
 /// 18 MB, which is a process of 4 GiB whose every other page was written.
 const ENTRIES: u64 = 1_000_000;
 
-/// The peer takes the better part of a minute for each sample.
+/// The peer in Python takes the better part of a minute for each sample.
 const PLAN: Plan = Plan {
     warm_up: 0,
     step: 5,
@@ -26,12 +30,15 @@ const PLAN: Plan = Plan {
 
 const METHOD: &str = "\
 `entries` reads the pagemap into values, `JSON` into the text that `crit decode` writes. Ours \
-is `Pagemap` and `json::decode`; the peer is `pycriu.images.load`, alone and with `json.dump`, \
-in a Python of its own for each sample, whose start is not counted. Both read the same file, \
-which is in the page cache. Peak memory is `VmHWM` of a process that does nothing else.";
+is `Pagemap` and `json::decode`; the peers are `pycriu.images.load`, alone and with `json.dump`, \
+and `Decode` of go-criu 7, alone and with `json.Marshal`, in a process of their own for each \
+sample, whose start is not counted. All read the same file, which is in the page cache. Peak memory is `VmHWM` of a process that does nothing else.";
 
 /// What the programs that are measured for memory are called with.
 const WORKER: &str = "worker";
+
+/// What a pagemap is read into.
+const FORMS: [&str; 2] = ["entries", "json"];
 
 const PEER: &str = "\
 import json, os, resource, sys, time
@@ -68,44 +75,65 @@ fn measure(folder: &Path) -> Result<()> {
     let path = scratch.path().join("pagemap-1.img");
     write(&path)?;
 
-    let peer_peak = RefCell::new([0u64; 2]);
+    let mut peers = vec![Peer {
+        name: "pycriu",
+        program: PathBuf::from("python3"),
+        words: vec!["-c".to_owned(), PEER.to_owned()],
+        crit,
+        peak: RefCell::default(),
+    }];
+    let go = scratch.path().join("go");
+    fs::create_dir(&go)?;
+    match go_criu::build(&go) {
+        Ok(program) => peers.push(Peer {
+            name: "go-criu",
+            program,
+            words: Vec::new(),
+            crit: PathBuf::new(),
+            peak: RefCell::default(),
+        }),
+        Err(reason) => eprintln!("go-criu is left out: {reason}"),
+    }
+
     let mut rounds = Rounds::new(format!("A pagemap of {ENTRIES} entries"), "ms");
     let mut ids = Vec::new();
-    for (index, what) in ["entries", "json"].into_iter().enumerate() {
+    for (index, what) in FORMS.into_iter().enumerate() {
         let path = &path;
         let us = rounds.case(format!("criu-images, {what}"), None, move || {
             Ok(ours(what, path)?.as_secs_f64() * 1e3)
         });
-        let (crit, peak) = (&crit, &peer_peak);
-        let peer = rounds.case(format!("pycriu, {what}"), None, move || {
-            let (seconds, kib) = peer(crit, what, path)?;
-            let mut peak = peak.borrow_mut();
-            peak[index] = peak[index].max(kib);
-            Ok(seconds * 1e3)
-        });
-        ids.push((what, us, peer));
+        for peer in &peers {
+            let case = rounds.case(format!("{}, {what}", peer.name), None, move || {
+                Ok(peer.run(index, path)? * 1e3)
+            });
+            ids.push((format!("{what}: {} / criu-images", peer.name), case, us));
+        }
     }
-    for (what, us, peer) in ids {
-        rounds.ratio(format!("{what}: pycriu / criu-images"), peer, us);
+    for (name, peer, us) in ids {
+        rounds.ratio(name, peer, us);
     }
     let measured = rounds.run(&PLAN)?;
 
     let mut memory = Table {
         title: "Peak memory".to_owned(),
-        head: ["what", "criu-images, KiB", "pycriu, KiB"]
-            .map(str::to_owned)
-            .to_vec(),
+        head: vec!["what".to_owned(), "criu-images, KiB".to_owned()],
         rows: Vec::new(),
     };
-    for (what, theirs) in ["entries", "json"].into_iter().zip(*peer_peak.borrow()) {
+    let names = peers.iter().map(|peer| format!("{}, KiB", peer.name));
+    memory.head.extend(names);
+    for (index, what) in FORMS.into_iter().enumerate() {
         let output = Command::new(env::current_exe()?)
             .args([WORKER, what])
             .arg(&path)
             .output()?;
         let ours = String::from_utf8(output.stdout)?.trim().to_owned();
-        memory
-            .rows
-            .push(vec![what.to_owned(), ours, theirs.to_string()]);
+        let mut row = vec![what.to_owned(), ours];
+        row.extend(
+            peers
+                .iter()
+                .map(|peer| peer.peak.borrow()[index].to_string()),
+        );
+        memory.rows.push(row);
     }
 
     let mut report = Report::new("Reading a large pagemap", METHOD);
@@ -151,20 +179,38 @@ fn ours(what: &str, path: &Path) -> Result<Duration> {
     Ok(elapsed)
 }
 
-/// Seconds, and KiB of memory.
-fn peer(crit: &Path, what: &str, path: &Path) -> Result<(f64, u64)> {
-    let output = Command::new("python3")
-        .args(["-c", PEER, what])
-        .arg(path)
-        .env("PYTHONPATH", crit)
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .output()?;
-    if !output.status.success() {
-        return Err(format!("pycriu: {}", String::from_utf8_lossy(&output.stderr)).into());
+/// A program that prints seconds, and KiB of memory.
+struct Peer {
+    name: &'static str,
+    program: PathBuf,
+    /// Before the form and the file.
+    words: Vec<String>,
+    /// Where Python looks for modules.
+    crit: PathBuf,
+    /// By form.
+    peak: RefCell<[u64; FORMS.len()]>,
+}
+
+impl Peer {
+    /// Seconds.
+    fn run(&self, index: usize, path: &Path) -> Result<f64> {
+        let output = Command::new(&self.program)
+            .args(&self.words)
+            .arg(FORMS[index])
+            .arg(path)
+            .env("PYTHONPATH", &self.crit)
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .output()?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(format!("{}: {said}", self.name).into());
+        }
+        let text = String::from_utf8(output.stdout)?;
+        let (seconds, kib) = text.trim().split_once(' ').ok_or("two numbers")?;
+        let mut peak = self.peak.borrow_mut();
+        peak[index] = peak[index].max(kib.parse()?);
+        Ok(seconds.parse()?)
     }
-    let text = String::from_utf8(output.stdout)?;
-    let (seconds, kib) = text.trim().split_once(' ').ok_or("two numbers")?;
-    Ok((seconds.parse()?, kib.parse()?))
 }
 
 /// Where Python finds `crit`: `$CRIT`, or beside a provisioned CRIU.

@@ -17,9 +17,9 @@ mod statistics;
 mod worker;
 
 pub use machine::Machine;
-pub use plot::{boxes, lines};
+pub use plot::{Panel, boxes, lines, panels};
 pub use report::{Report, Table};
-pub use rounds::{Case, CaseId, Measurement, Plan, Ratio, Rounds};
+pub use rounds::{Case, CaseId, FEWEST, Measurement, Plan, Ratio, Rounds};
 pub use statistics::{Interval, Summary, ratios, shown};
 pub use worker::{Worker, serve};
 

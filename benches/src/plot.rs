@@ -106,8 +106,50 @@ fn panel(area: &Area<'_>, measured: &Measurement) -> Result<()> {
 /// # Errors
 /// When there is nothing to draw, or the file cannot be written.
 pub fn lines(path: &Path, title: &str, axis: &str, unit: &str, cases: &[Case]) -> Result<()> {
+    let root = SVGBackend::new(path, (980, 460)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let panel = Panel {
+        title,
+        axis,
+        unit,
+        cases,
+    };
+    line_panel(&root, &panel, 20)?;
+    root.present()?;
+    Ok(())
+}
+
+/// What one panel of [`panels`] shows.
+#[derive(Debug, Clone, Copy)]
+pub struct Panel<'a> {
+    /// What is measured.
+    pub title: &'a str,
+    /// What the numeric axis counts.
+    pub axis: &'a str,
+    /// What the samples count.
+    pub unit: &'a str,
+    /// As for [`lines`].
+    pub cases: &'a [Case],
+}
+
+/// Several pictures like those of [`lines`], side by side.
+///
+/// # Errors
+/// As [`lines`].
+pub fn panels(path: &Path, title: &str, panels: &[Panel<'_>]) -> Result<()> {
+    let root = SVGBackend::new(path, (1280, 520)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let titled = root.titled(title, (FONT, 20))?;
+    for (area, panel) in titled.split_evenly((1, panels.len())).iter().zip(panels) {
+        line_panel(area, panel, 15)?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+fn line_panel(area: &Area<'_>, panel: &Panel<'_>, size: u32) -> Result<()> {
     let mut series: Vec<(&str, Vec<(f64, Summary)>)> = Vec::new();
-    for case in cases {
+    for case in panel.cases {
         let Some(at) = case.at else { continue };
         let point = (at, summary(case)?);
         match series.iter_mut().find(|(name, _)| *name == case.series) {
@@ -119,10 +161,8 @@ pub fn lines(path: &Path, title: &str, axis: &str, unit: &str, cases: &[Case]) -
     let right = 1.05 * largest(points().map(|(at, _)| at))?;
     let top = 1.1 * largest(points().map(|(_, summary)| &summary.upper))?;
 
-    let root = SVGBackend::new(path, (980, 460)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, (FONT, 20))
+    let mut chart = ChartBuilder::on(area)
+        .caption(panel.title, (FONT, size))
         .margin(15)
         .x_label_area_size(40)
         .y_label_area_size(55)
@@ -130,8 +170,8 @@ pub fn lines(path: &Path, title: &str, axis: &str, unit: &str, cases: &[Case]) -
     chart
         .configure_mesh()
         .light_line_style(WHITE)
-        .x_desc(axis)
-        .y_desc(unit)
+        .x_desc(panel.axis)
+        .y_desc(panel.unit)
         .x_label_formatter(&|value| format!("{value}"))
         .y_label_formatter(&|value| shown(*value))
         .label_style((FONT, 13))
@@ -163,7 +203,6 @@ pub fn lines(path: &Path, title: &str, axis: &str, unit: &str, cases: &[Case]) -
         .border_style(BLACK.mix(0.3))
         .label_font((FONT, 14))
         .draw()?;
-    root.present()?;
     Ok(())
 }
 

@@ -1,9 +1,16 @@
 //! What goes wrong, and what to do about it.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use criu_images::{Defect, JsonDefect, Name};
+use criu_images::track::{Obstacle, TrackError};
+use criu_images::{Defect, Finding, JsonDefect, Name};
+use criu_rpc::{Cause, Failure};
+
+use crate::archive::ArchiveDefect;
+use crate::name::CheckpointName;
+use crate::needs::Need;
+use crate::verify::Verification;
 
 /// What every fallible function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -47,11 +54,412 @@ pub enum Error {
         /// The image.
         name: Name,
     },
+
+    /// A process cannot be watched.
+    #[error("{source}; {}", track_remedy(source))]
+    Track {
+        /// Which, and why not.
+        #[from]
+        source: TrackError,
+    },
+
+    /// There is no such process.
+    #[error("there is no process {pid}; check the pid: it is that of this pid namespace")]
+    NoProcess {
+        /// The pid.
+        pid: u32,
+    },
+
+    /// Another checkpoint of the process is being made.
+    #[error("another checkpoint of process {pid} is just being made; wait until that is done")]
+    Claimed {
+        /// The process.
+        pid: u32,
+    },
+
+    /// The tree has things that CRIU must be told of.
+    #[error("process {pid} cannot be checkpointed like this: {}", list(needs))]
+    Needs {
+        /// The root of the tree.
+        pid: u32,
+        /// What it has.
+        needs: Vec<Need>,
+    },
+
+    /// CRIU cannot be asked, or refused before it began, or ended.
+    #[error(transparent)]
+    Criu(#[from] criu_rpc::Error),
+
+    /// CRIU could not dump the tree, which runs on.
+    #[error("{}", told(failure, log.as_deref()))]
+    Dump {
+        /// All that is known of why.
+        failure: Box<Failure>,
+        /// CRIU's log, where it is kept until the next one of that name.
+        log: Option<PathBuf>,
+    },
+
+    /// CRIU could not restore the tree; nothing of it is left.
+    #[error("{}", told(failure, log.as_deref()))]
+    Restore {
+        /// All that is known of why.
+        failure: Box<Failure>,
+        /// CRIU's log, where it is kept until the next one of that name.
+        log: Option<PathBuf>,
+    },
+
+    /// A checkpoint is not what it was when it was made.
+    #[error(
+        "checkpoint {name} is not as it was made: {}; copy it again from where it comes, or remove it",
+        spoilt(verification)
+    )]
+    Changed {
+        /// The checkpoint.
+        name: CheckpointName,
+        /// All that is wrong.
+        verification: Box<Verification>,
+    },
+
+    /// A checkpoint does not fit this machine.
+    #[error(
+        "checkpoint {name} cannot be restored here: {}; or try it with --force",
+        misfits(findings)
+    )]
+    Incompatible {
+        /// The checkpoint.
+        name: CheckpointName,
+        /// All that does not fit.
+        findings: Vec<crate::compat::Finding>,
+    },
+
+    /// The dump left out a mount, and nothing was given for it.
+    #[error(
+        "the mount {name} was left out of the checkpoint; name what to mount there: --external 'mnt[{name}]:PATH'"
+    )]
+    Unfilled {
+        /// Its name.
+        name: String,
+    },
+
+    /// A shell job needs a terminal.
+    #[error(
+        "checkpoint {name} is a shell job, which needs a terminal; restore it without --detach, in tmux to leave it"
+    )]
+    NoTerminal {
+        /// The checkpoint.
+        name: CheckpointName,
+    },
+
+    /// What CRIU wrote is not whole, so it was not kept. The tree runs on.
+    #[error("CRIU's images are not whole: {finding}; please report this, and try another CRIU")]
+    Unsound {
+        /// The first thing that is wrong.
+        finding: Box<Finding>,
+    },
+
+    /// CRIU said that it dumped the tree, but not when.
+    #[error(
+        "process {pid}: CRIU gave no notice at the end of its dump, so nothing was kept; see that no configuration file of CRIU turns notifications off"
+    )]
+    NoStage {
+        /// The root of the tree.
+        pid: u32,
+    },
+
+    /// That is no name for a checkpoint.
+    #[error(
+        "{name:?} cannot be the name of a checkpoint; take up to {limit} letters, digits, '.', '_' and '-', a letter or digit first",
+        limit = CheckpointName::LIMIT
+    )]
+    Name {
+        /// What was given.
+        name: String,
+    },
+
+    /// There is a checkpoint of that name.
+    #[error(
+        "{}: there is a checkpoint {name}; take another name, or remove it with `ckpt rm {name}`", store.display()
+    )]
+    Exists {
+        /// The name.
+        name: CheckpointName,
+        /// The store.
+        store: PathBuf,
+    },
+
+    /// There is no checkpoint of that name.
+    #[error("{}: there is no checkpoint {name}; list what there is with `ckpt ls`", store.display())]
+    Unknown {
+        /// The name.
+        name: CheckpointName,
+        /// The store.
+        store: PathBuf,
+    },
+
+    /// Another process has the checkpoint: it makes, reads, flattens or removes it.
+    #[error(
+        "{}: checkpoint {name} is in use by another process; wait until that is done", store.display()
+    )]
+    Busy {
+        /// The name.
+        name: CheckpointName,
+        /// The store.
+        store: PathBuf,
+    },
+
+    /// A checkpoint that is to be removed is the parent of another one.
+    #[error("checkpoint {child} builds on {name}; remove both, or flatten {child} with --flatten")]
+    HasChildren {
+        /// The one that was to be removed.
+        name: CheckpointName,
+        /// One that builds on it.
+        child: CheckpointName,
+    },
+
+    /// The parent of a checkpoint is gone, or another one has its name.
+    #[error(
+        "{}: checkpoint {name} builds on {parent}, which is not there any more; bring {parent} back, or remove {name}", store.display()
+    )]
+    Orphan {
+        /// The checkpoint.
+        name: CheckpointName,
+        /// What it builds on.
+        parent: CheckpointName,
+        /// The store.
+        store: PathBuf,
+    },
+
+    /// Checkpoints build on each other, which none of CRIU's do.
+    #[error("checkpoint {name} builds on itself; its manifest was tampered with: remove it")]
+    Circle {
+        /// One of them.
+        name: CheckpointName,
+    },
+
+    /// The folder holds other things, so it will not be made a store.
+    #[error(
+        "{}: this folder is not empty, and no store of checkpoints; name an empty or a new one", path.display()
+    )]
+    NotAStore {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A manifest is not as it should be.
+    #[error(
+        "{}: {source}; this is no whole manifest: copy the checkpoint again from where it comes, or remove it", path.display()
+    )]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what is wrong.
+        source: serde_json::Error,
+    },
+
+    /// A manifest is larger than any could be.
+    #[error("{}: more than {} MiB; this is no manifest", path.display(), crate::Manifest::LIMIT >> 20)]
+    LargeManifest {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A manifest is of a later release.
+    #[error(
+        "{}: schema {version}, and this release knows {}; use a newer ckpt", path.display(), crate::Manifest::VERSION
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        version: u32,
+    },
+
+    /// A checkpoint lies under another name than it has.
+    #[error(
+        "{}: this is checkpoint {name}; rename the folder back: `ckpt` knows checkpoints by their name", path.display()
+    )]
+    Misnamed {
+        /// The folder.
+        path: PathBuf,
+        /// The name in its manifest.
+        name: CheckpointName,
+    },
+
+    /// In a checkpoint, there is something that is neither a file nor a folder.
+    #[error("{}: neither a file nor a folder; remove it: it is not part of a checkpoint", path.display())]
+    Foreign {
+        /// What it is.
+        path: PathBuf,
+    },
+
+    /// A file of a checkpoint is missing, has another length, or should not be there.
+    #[error(
+        "{}: not as the manifest says; copy the checkpoint again from where it comes, or remove it", path.display()
+    )]
+    Files {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// A file is not what the manifest says, or is being changed.
+    #[error(
+        "{}: not what it was; see with `ckpt verify` what else is wrong, and let nothing write to it", path.display()
+    )]
+    Altered {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The tree of a checkpoint had mounts of its own, and so files of its own.
+    #[error(
+        "checkpoint {name}: the tree has mounts of its own, so its files are not those of this system; carry them along by other means"
+    )]
+    OwnMounts {
+        /// The checkpoint.
+        name: CheckpointName,
+    },
+
+    /// Where a file of a checkpoint has to be, there is another one.
+    #[error(
+        "{}: there is another file than the checkpoint needs; move it away, or place them below another root", path.display()
+    )]
+    Taken {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// A file that came with a checkpoint has no plain path.
+    #[error("checkpoint {checkpoint}: a file of it wants to be at {path:?}; do not trust it")]
+    Stray {
+        /// The path.
+        path: PathBuf,
+        /// The checkpoint.
+        checkpoint: CheckpointName,
+    },
+
+    /// An archive is not as it should be.
+    #[error("{}: {}{defect}; {}", archive.display(), in_member(member), defect.remedy())]
+    Archive {
+        /// The archive.
+        archive: PathBuf,
+        /// The member of it.
+        member: Option<String>,
+        /// What is wrong.
+        defect: ArchiveDefect,
+    },
+}
+
+fn in_member(member: &Option<String>) -> String {
+    match member {
+        Some(member) => format!("{member:?}: "),
+        None => String::new(),
+    }
+}
+
+impl Error {
+    /// Whether nothing was begun, since something was found that it would have failed with.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Self::NoProcess { .. }
+            | Self::Claimed { .. }
+            | Self::Needs { .. }
+            | Self::Changed { .. }
+            | Self::Incompatible { .. }
+            | Self::Unfilled { .. }
+            | Self::NoTerminal { .. } => true,
+            Self::Criu(error) => matches!(
+                error,
+                criu_rpc::Error::NotFound { .. }
+                    | criu_rpc::Error::Preflight { .. }
+                    | criu_rpc::Error::TooOld { .. }
+                    | criu_rpc::Error::Option { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// The first thing that is wrong, and how many there are.
+fn spoilt(verification: &Verification) -> String {
+    let changed = verification.changed.iter();
+    let changed = changed.map(|it| format!("{} {}", it.path.display(), it.change));
+    let findings = verification.findings.iter().map(ToString::to_string);
+    let mut all = changed.chain(findings);
+    let first = all.next().unwrap_or_default();
+    match all.count() {
+        0 => first,
+        more => format!("{first}, and {more} more; `ckpt verify` tells all"),
+    }
+}
+
+fn misfits(findings: &[crate::compat::Finding]) -> String {
+    let told = findings
+        .iter()
+        .map(|it| format!("{}: {}", it.what, it.remedy()));
+    told.collect::<Vec<_>>().join("; ")
+}
+
+fn list(needs: &[Need]) -> String {
+    let needs: Vec<_> = needs.iter().map(ToString::to_string).collect();
+    needs.join("; ")
+}
+
+/// CRIU's failure, with what to do about it in the words of the command.
+fn told(failure: &Failure, log: Option<&Path>) -> String {
+    let mut text = format!("{} failed", failure.operation);
+    if let Some(cause) = &failure.cause {
+        text += &format!(": {cause}");
+    }
+    match failure.line() {
+        Some(line) => text += &format!(": {}", line.trim()),
+        None => text += &format!(": CRIU gave no reason and {}", failure.ended),
+    }
+    if let Some(log) = log {
+        text += &format!(" (log: {})", log.display());
+    }
+    let option = match failure.cause {
+        Some(Cause::TcpEstablished) => "add --tcp-established",
+        Some(Cause::ShellJob) => "add --shell-job",
+        Some(Cause::ExternalUnixSocket) => {
+            "add --ext-unix-sk, or take the process at the other end along"
+        }
+        Some(Cause::FileLocks) => "add --file-locks",
+        Some(Cause::LinkRemap) => "add --link-remap",
+        Some(Cause::GhostFileTooLarge) => "raise --ghost-limit",
+        Some(Cause::ExternalMount) => "name the mount with --external 'mnt[PATH]:NAME'",
+        Some(other) => match other.remedy() {
+            Some(remedy) => remedy,
+            None => return text,
+        },
+        None => "look for the line in CRIU's log, with -vv for more of it",
+    };
+    text + "; " + option
+}
+
+/// Puts a path to what the system said.
+pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
+    let path = path.to_owned();
+    move |source| Error::Path { path, source }
 }
 
 impl From<criu_images::Error> for Error {
     fn from(source: criu_images::Error) -> Self {
         Self::Image { source }
+    }
+}
+
+fn track_remedy(error: &TrackError) -> &'static str {
+    match error {
+        TrackError::Gone { .. } => "name a process that runs",
+        TrackError::Impossible { obstacle, .. } => match obstacle {
+            Obstacle::Traced => "end its tracer, or look by its content",
+            Obstacle::Tracked => "end the other tracker, or look by its content",
+            Obstacle::Privilege | Obstacle::Seccomp => {
+                "run as root, or look by its content if you may read its memory"
+            }
+            _ => "look by its content, which works on any kernel",
+        },
+        _ => "run as root, and see that the process is in order",
     }
 }
 

@@ -12,6 +12,7 @@ use criu_images::{Kind, Name, proto};
 
 pub use areas::{AddressSpace, Area, Backing};
 pub use descriptors::{Descriptor, Descriptors};
+pub(crate) use files::each;
 pub use files::{FileRef, OpenFile, shown};
 pub use resident::{Resident, ResidentRun, Touched};
 
@@ -179,14 +180,14 @@ impl From<proto::PstreeEntry> for Process {
     }
 }
 
-fn single(kind: Kind) -> Name {
+pub(crate) fn single(kind: Kind) -> Name {
     match Name::single(kind) {
         Some(name) => name,
         None => unreachable!("{kind} has no number in its name"),
     }
 }
 
-fn numbered(kind: Kind, number: u32) -> Name {
+pub(crate) fn numbered(kind: Kind, number: u32) -> Name {
     match Name::numbered(kind, number.into()) {
         Some(name) => name,
         None => unreachable!("{kind} has a number in its name"),

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
-use criu_images::source::{Archive, File, Folder, Memory, Source};
+use criu_images::source::{Archive, File, Folder, InMemory, Source};
 use criu_images::{Defect, Entry, Image, Kind, Name, Part, Place};
 
 use crate::error::{Error, Result};
@@ -25,7 +25,7 @@ pub struct Images {
 enum Where {
     Folder(Folder),
     Archive(Archive),
-    Memory(Memory),
+    Memory(InMemory),
 }
 
 /// What a path leads to.
@@ -128,7 +128,7 @@ impl Images {
         let Where::Archive(archive) = &self.place else {
             return Ok(self);
         };
-        let mut memory = Memory::new();
+        let mut memory = InMemory::new();
         let mut left = HELD;
         let visited = archive.visit(&mut |file, content| {
             let wanted = Name::parse(file).is_some_and(|name| kinds.contains(&name.kind()));

@@ -6,6 +6,7 @@
 //! a folder        several   ├ descriptors  the files each has open
 //! a tar archive   images    ├ memory       its areas, and what is behind them
 //! a stream        at once   └ resident     the pages that the images have
+//!    └─────────── Compat ──── Host           what does not fit a machine
 //! ```
 //!
 //! ```no_run
@@ -23,6 +24,8 @@
 //! # }
 //! ```
 //!
+//! [`Watch`] looks at a running process, to learn how it writes its memory.
+//!
 //! Single images, and their JSON, are the business of [`criu_images`].
 //!
 //! # What it does not do
@@ -32,13 +35,61 @@
 //! # Features
 //! `cli`, on by default: what only the command needs.
 
+mod archive;
+mod check;
+mod compat;
+mod create;
 mod error;
+mod event;
+mod every;
 mod explorer;
+mod files;
+mod foreground;
 mod images;
+mod machine;
+mod manifest;
+mod name;
+mod needs;
+mod process;
+mod prune;
+mod restore;
+mod schedule;
+mod store;
+mod stream;
+mod terminal;
+mod track;
+mod verify;
 
+pub use archive::{
+    ArchiveDefect, Compression, Export, Exported, Import, Imported, Moved, UnknownCompression,
+};
+pub use check::{Check, CheckFinding, CheckedCriu, Level};
+pub use compat::{Compat, CriuVersion, FileChange, Finding, Host, Mismatch, Needed, Obstacle};
+pub use create::Create;
+pub use criu_rpc::Criu;
 pub use error::{Error, Result};
+pub use event::{Event, Phase};
+pub use every::{Every, Happened, Stopped};
 pub use explorer::{
     AddressSpace, Area, Backing, Descriptor, Descriptors, Explorer, FileRef, Node, OpenFile,
     Process, Resident, ResidentRun, Touched, shown,
 };
+pub use files::{NeededFile, NeededFiles, NotTaken, Placed};
+pub use foreground::Foreground;
 pub use images::{Images, Target};
+pub use machine::{Capabilities, ConfigOption, Kerndat, Machine};
+pub use manifest::{
+    Digest, FileRecord, MadeOn, Manifest, Options, Parent, Root, Sizes, Task, Times,
+};
+pub use name::CheckpointName;
+pub use needs::Need;
+pub use prune::{KeptFor, Prune, Pruned};
+pub use restore::{Outlook, Restore};
+pub use schedule::{Clock, Round, Schedule, SystemClock, Wake};
+pub use store::{
+    Checkpoint, Children, Cleared, Fsck, Hold, Listing, Problem, Removed, Staging, Store,
+};
+pub use stream::{StreamError, anonymous, dump_and_end, dump_and_run, resident, settle};
+pub use terminal::Terminal;
+pub use track::{Watch, Watched};
+pub use verify::{Change, Changed, Verification};

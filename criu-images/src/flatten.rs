@@ -1,31 +1,36 @@
-//! A chain of dumps as one that needs no parent.
+//! A chain of dumps as one set: that needs no parent, or is a child of another.
 
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+mod against;
+mod copying;
+mod form;
+
+use std::fs::{self, DirBuilder};
+use std::io::{self, BufWriter};
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::copy_file_range;
-use rustix::io::Errno;
-
 use crate::error::{Error, Place, Result, Unreadable};
-use crate::image::Image;
 use crate::kind::Kind;
-use crate::memory::{AddrRange, Chain, From, Origin, PageSize, Stored, Table, VirtAddr};
+use crate::memory::{AddrRange, Chain, From, Origin, PARENT, Stretch, Table, VirtAddr};
 use crate::name::Name;
 use crate::pagemap::Run;
-use crate::proto::{PagemapEntry, PagemapHead};
 use crate::source::{Folder, Source};
 use crate::writer::ImageWriter;
+use against::Against;
+use copying::{copy, create, gather};
+use form::Form;
 
-/// What [`flatten`] wrote.
+/// What [`flatten`] or [`dedup_against`] wrote.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Flattened {
     /// Pages with content, of all tasks and shared memory.
     pub pages: u64,
     /// Bytes of them.
     pub bytes: u64,
+    /// Pages that are left to the parent.
+    pub in_parent: u64,
 }
 
 /// Writes what a chain stands for as a set that needs no parent, into a new folder.
@@ -42,11 +47,29 @@ pub struct Flattened {
 /// If the folder exists, or cannot be written. [`Error::Unreadable`] if the chain does not
 /// have all of its memory; if its images cannot be read. What was written is removed then.
 pub fn flatten(chain: &Chain, out: impl AsRef<Path>) -> Result<Flattened> {
-    let out = out.as_ref();
+    begin(chain, None, out.as_ref())
+}
+
+/// Writes what a chain stands for as a child of another set: pages that are the same there
+/// are left to it, all others gathered as by [`flatten`].
+///
+/// The other set, and what it needs of its own parents, is only read; it can be any dump of
+/// tasks with the same PIDs. The `parent` link of the new folder leads to it by a relative
+/// path, so they are to be moved together.
+///
+/// # Errors
+/// As [`flatten`]; if images of the other set cannot be read, or it has pages of another
+/// size.
+#[doc(alias = "dedup")]
+pub fn dedup_against(chain: &Chain, ancestor: &Chain, out: impl AsRef<Path>) -> Result<Flattened> {
+    begin(chain, Some(ancestor), out.as_ref())
+}
+
+fn begin(chain: &Chain, ancestor: Option<&Chain>, out: &Path) -> Result<Flattened> {
     // Memory is as secret as it was in the task.
     let made = DirBuilder::new().mode(0o700).create(out);
     made.map_err(|source| failed(out, source))?;
-    let result = write(chain, out);
+    let result = write(chain, ancestor, out);
     if result.is_err() {
         // The first error is the one to tell.
         fs::remove_dir_all(out).ok();
@@ -54,7 +77,7 @@ pub fn flatten(chain: &Chain, out: impl AsRef<Path>) -> Result<Flattened> {
     result
 }
 
-fn write(chain: &Chain, out: &Path) -> Result<Flattened> {
+fn write(chain: &Chain, ancestor: Option<&Chain>, out: &Path) -> Result<Flattened> {
     let mut written = Flattened::default();
     let Some(newest) = chain.folders().first() else {
         return Ok(written);
@@ -68,12 +91,17 @@ fn write(chain: &Chain, out: &Path) -> Result<Flattened> {
         };
         match name.kind() {
             Kind::Pagemap | Kind::ShmemPagemap => {
-                let pages = memory(chain, &source, newest, name, out, &mut written)?;
+                let pages = memory(chain, ancestor, &source, name, out, &mut written)?;
                 done.extend([text.clone(), pages]);
             }
             Kind::Stats => done.push(text.clone()),
             _ => {}
         }
+    }
+    if let Some(parent) = ancestor.and_then(|ancestor| ancestor.folders().first()) {
+        let link = out.join(PARENT);
+        let target = against::relative(out, parent)?;
+        symlink(target, &link).map_err(|e| failed(&link, e))?;
     }
     for text in names.iter().filter(|text| !done.contains(text)) {
         copy(&newest.join(text), &out.join(text))?;
@@ -87,55 +115,56 @@ fn write(chain: &Chain, out: &Path) -> Result<Flattened> {
 /// Writes a pagemap and its pages; gives the name of those.
 fn memory(
     chain: &Chain,
+    ancestor: Option<&Chain>,
     source: &Folder,
-    newest: &Path,
     name: Name,
     out: &Path,
     written: &mut Flattened,
 ) -> Result<String> {
-    let path = newest.join(name.to_string());
+    let map = out.join(name.to_string());
     let form = Form::of(source, name)?;
     let mut files = Vec::new();
     let page = chain.machine_page_size()?;
     let Some(table) = Table::resolve(chain, name, page, &mut files)? else {
-        return Err(failed(&path, io::ErrorKind::NotFound.into()));
+        return Err(failed(&map, io::ErrorKind::NotFound.into()));
+    };
+    let against = match ancestor {
+        Some(ancestor) => Against::open(ancestor, name, table.page)?,
+        None => None,
     };
     let pages = Name::numbered(Kind::Pages, form.head.pages_id.into())
         .map_or_else(String::new, |name| name.to_string());
-    let mut content = create(&out.join(&pages))?;
-    let map = out.join(name.to_string());
+    let path = out.join(&pages);
+    let mut content = create(&path)?;
     let buffered = BufWriter::with_capacity(64 << 10, create(&map)?);
     let mut writer = ImageWriter::new(name.kind(), form.header, buffered)?;
     writer.entry(&form.head)?;
 
     let mut run: Option<(AddrRange, u32)> = None;
-    for stretch in &table.stretches {
-        let flags = match stretch.from {
-            From::Stored { lazy, .. } => Run::PRESENT | if lazy { Run::LAZY } else { 0 },
+    let mut put = |part: Stretch, same: bool| {
+        let length = part.end - part.start;
+        let flags = match part.from {
+            From::Stored { .. } if same => {
+                written.in_parent += length / table.page.bytes();
+                Run::PARENT
+            }
+            From::Stored { file, lazy, offset } => {
+                gather(&files, file, offset, length, &mut content, &path)?;
+                written.bytes += length;
+                written.pages += length / table.page.bytes();
+                Run::PRESENT | if lazy { Run::LAZY } else { 0 }
+            }
             From::Lazy { .. } => Run::LAZY,
             From::Lost(loss) => {
                 return Err(Error::Unreadable {
-                    place: place(&path),
-                    address: VirtAddr::new(stretch.start),
+                    place: place(&chain.folders()[0].join(name.to_string())),
+                    address: VirtAddr::new(part.start),
                     why: Unreadable::NotHere(Origin::Lost(loss)),
                 });
             }
-            _ => continue,
+            _ => return Ok(()),
         };
-        if let From::Stored { file, offset, .. } = stretch.from {
-            let length = stretch.end - stretch.start;
-            gather(
-                &files,
-                file,
-                offset,
-                length,
-                &mut content,
-                &out.join(&pages),
-            )?;
-            written.bytes += length;
-            written.pages += length / table.page.bytes();
-        }
-        let range = AddrRange::new(stretch.start, stretch.end).unwrap_or(AddrRange::ALL);
+        let range = AddrRange::new(part.start, part.end).unwrap_or(AddrRange::ALL);
         run = match run {
             Some((before, same)) if same == flags && before.end() == range.start() => {
                 AddrRange::new(before.start(), range.end()).map(|both| (both, same))
@@ -145,131 +174,19 @@ fn memory(
                 Some((range, flags))
             }
         };
+        Ok(())
+    };
+    for stretch in &table.stretches {
+        match &against {
+            Some(against) if matches!(stretch.from, From::Stored { .. }) => {
+                against.split(&files, *stretch, &mut put)?;
+            }
+            _ => put(*stretch, false)?,
+        }
     }
     form.write(&mut writer, run, table.page)?;
     writer.finish()?;
     Ok(pages)
-}
-
-/// How a release writes pagemaps.
-struct Form {
-    head: PagemapHead,
-    header: crate::header::Header,
-    /// 4.1 and before count in a field that 4.2 sets to zero.
-    old: bool,
-}
-
-impl Form {
-    fn of(source: &Folder, name: Name) -> Result<Self> {
-        let missing = || failed(Path::new(&name.to_string()), io::ErrorKind::NotFound.into());
-        let mut image: Image<_> = source.image(name)?.ok_or_else(missing)?;
-        let header = image.header();
-        let head = image.next()?.ok_or_else(missing)?.decode()?;
-        let first: Option<PagemapEntry> = match image.next()? {
-            Some(record) => Some(record.decode()?),
-            None => None,
-        };
-        Ok(Self {
-            head,
-            header,
-            old: first.is_some_and(|entry| entry.nr_pages.is_none()),
-        })
-    }
-
-    fn write<W: io::Write>(
-        &self,
-        writer: &mut ImageWriter<W>,
-        run: Option<(AddrRange, u32)>,
-        page: PageSize,
-    ) -> Result<()> {
-        let Some((range, flags)) = run else {
-            return Ok(());
-        };
-        let (mut vaddr, mut left) = (range.start().get(), range.bytes() / page.bytes());
-        while left > 0 {
-            let pages = if self.old {
-                left.min(u32::MAX.into())
-            } else {
-                left
-            };
-            let mut entry = PagemapEntry::from(Run {
-                vaddr,
-                pages,
-                flags,
-            });
-            if self.old {
-                entry.nr_pages = None;
-                entry.compat_nr_pages = u32::try_from(pages).unwrap_or(u32::MAX);
-            }
-            writer.entry(&entry)?;
-            left -= pages;
-            vaddr = vaddr.saturating_add(pages.saturating_mul(page.bytes()));
-        }
-        Ok(())
-    }
-}
-
-/// Appends a part of a pages image.
-fn gather(
-    files: &[Stored],
-    file: u32,
-    mut offset: u64,
-    mut left: u64,
-    out: &mut File,
-    path: &Path,
-) -> Result<()> {
-    /// What is read at once where the kernel does not copy.
-    const STEP: u64 = 1 << 20;
-    let from = &files[usize::try_from(file).unwrap_or(usize::MAX)].pages;
-    let mut kernel = true;
-    while left > 0 {
-        if kernel {
-            let length = usize::try_from(left).unwrap_or(1 << 30);
-            let mut at = offset;
-            let copied =
-                from.with(|file| copy_file_range(file, Some(&mut at), &*out, None, length))?;
-            match copied {
-                Ok(count) if count > 0 => {
-                    let count = u64::try_from(count).unwrap_or(left);
-                    offset += count;
-                    left = left.saturating_sub(count);
-                }
-                // Some file systems say it is the end, some that they cannot.
-                Ok(_)
-                | Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS | Errno::PERM) =>
-                {
-                    kernel = false;
-                }
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(failed(path, errno.into())),
-            }
-            continue;
-        }
-        let length = left.min(STEP);
-        let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
-        from.read(offset, &mut bytes)?;
-        out.write_all(&bytes).map_err(|e| failed(path, e))?;
-        offset += length;
-        left -= length;
-    }
-    Ok(())
-}
-
-fn create(path: &Path) -> Result<File> {
-    let mut options = File::options();
-    options.write(true).create_new(true).mode(0o600);
-    options.open(path).map_err(|e| failed(path, e))
-}
-
-/// Copies a file that is one, not where a link leads.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut options = File::options();
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    options.read(true).custom_flags(flags.bits().cast_signed());
-    let mut source = options.open(from).map_err(|e| failed(from, e))?;
-    let mut target = create(to)?;
-    io::copy(&mut source, &mut target).map_err(|e| failed(to, e))?;
-    Ok(())
 }
 
 fn place(path: &Path) -> Place {

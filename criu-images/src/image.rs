@@ -35,6 +35,10 @@ pub struct Image<R> {
     records: u64,
     now: Option<Trailer>,
     then: Option<Trailer>,
+    /// The payload `now` was handed out.
+    lent: bool,
+    /// The one after it was, too: it is what is read next.
+    passed: bool,
     /// After the last payload read to its end.
     padding: Vec<u8>,
     done: bool,
@@ -127,6 +131,8 @@ impl<R: BufRead> Image<R> {
             start: 0,
             records: 0,
             then: None,
+            lent: false,
+            passed: false,
             padding: Vec::new(),
             done: false,
         })
@@ -174,6 +180,7 @@ impl<R: BufRead> Image<R> {
     }
 
     fn advance(&mut self) -> Result<bool> {
+        self.passed = false;
         while self.now.is_some() {
             self.skip()?;
         }
@@ -202,6 +209,7 @@ impl<R: BufRead> Image<R> {
         self.schema = Some(Schema(message));
         let trailers = self.layout.after(&self.record);
         [self.now, self.then] = trailers.map_err(|defect| self.input.malformed(defect))?;
+        self.lent = false;
         self.records += 1;
         Ok(true)
     }
@@ -224,11 +232,27 @@ impl<R: BufRead> Image<R> {
         self.input.malformed(defect)
     }
 
+    /// What is not read yet, and what errors call it.
+    pub(crate) fn into_input(self) -> (R, String) {
+        let file = self.input.place().file;
+        let file = file.as_deref().unwrap_or("image").to_owned();
+        (self.input.into_inner(), file)
+    }
+
     fn skip(&mut self) -> Result<()> {
         while self.chunk()?.is_some_and(|length| {
             self.input.consume(length);
             true
         }) {}
+        Ok(())
+    }
+
+    /// Comes to the payload that was handed out last.
+    fn settle(&mut self) -> Result<()> {
+        if std::mem::take(&mut self.passed) {
+            self.skip()?;
+            self.lent = true;
+        }
         Ok(())
     }
 
@@ -270,6 +294,7 @@ impl<R: BufRead> Image<R> {
             self.input.take(&mut self.padding, length, Part::Padding)?;
         }
         self.now = self.then.take();
+        self.lent = false;
         Ok(())
     }
 }
@@ -323,6 +348,12 @@ impl<R: BufRead> Record<'_, R> {
     /// A `tcp_stream_entry` has two, the receive queue first.
     pub fn payload(&mut self) -> Option<Payload<'_, R>> {
         self.image.now?;
+        if self.image.lent {
+            // Of the one before nothing more is wanted; but only reading can fail.
+            self.image.then.filter(|_| !self.image.passed)?;
+            self.image.passed = true;
+        }
+        self.image.lent = true;
         Some(Payload { image: self.image })
     }
 
@@ -354,7 +385,11 @@ pub struct Payload<'a, R> {
 impl<R: BufRead> Payload<'_, R> {
     /// Bytes left; unknown for one that goes to the end of the file.
     pub fn left(&self) -> Option<u64> {
-        match self.image.now?.extent {
+        let trailer = match self.image.passed {
+            true => self.image.then,
+            false => self.image.now,
+        };
+        match trailer?.extent {
             Extent::Bytes(left) => Some(left),
             Extent::ToEnd => None,
         }
@@ -365,6 +400,7 @@ impl<R: BufRead> Payload<'_, R> {
     /// # Errors
     /// If reading fails, the file ends early, or `each` fails.
     pub fn for_each(self, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        self.image.settle()?;
         while let Some(length) = self.image.chunk()? {
             let piece = self.image.input.fill()?;
             each(&piece[..length])?;
@@ -404,9 +440,10 @@ impl<R: BufRead> Payload<'_, R> {
 
 impl<R: BufRead> Read for Payload<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() || self.image.now.is_none() {
+        if out.is_empty() {
             return Ok(0);
         }
+        self.image.settle()?;
         let Some(trailer) = &mut self.image.now else {
             return Ok(0);
         };

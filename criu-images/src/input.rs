@@ -26,6 +26,10 @@ impl<R: BufRead> Input<R> {
         }
     }
 
+    pub(crate) fn into_inner(self) -> R {
+        self.inner
+    }
+
     pub(crate) fn offset(&self) -> u64 {
         self.place.offset
     }

@@ -14,6 +14,21 @@
 //! `byte_order` beside `magic` tell a header that `crit` would not write. A byte that is
 //! no UTF-8 in a text becomes the surrogate of Python's `surrogateescape`. Not kept are
 //! padding that is not zero and an order of fields that CRIU does not use.
+//!
+//! # Raw images
+//! `crit` has no form for them. Here, each message, line or file is an entry:
+//!
+//! | kind | entry |
+//! |---|---|
+//! | `ifaddr`, `route`, `route6`, `rule`, `netns-ct`, `netns-exp` | `type` and `flags` of the message; `address`, `route`, `rule` or `connection`, what it says; `extra`, the message (base64) |
+//! | `iptables`, `ip6tables` | `table`, `chain` or `rule`, what it says; `text`, the line with its end |
+//! | `nftables` | `text`, the line with its end |
+//! | `tmpfs`, `tmpfs-dev` | `name`, `type`, `mode`, `size`, `target` of the file |
+//!
+//! [`encode()`] makes the same bytes of `extra` and `text`, and reads nothing else. It
+//! makes no archive: a list of files has not their content. `"empty": true` tells a file
+//! that has not even the magic of its format, as CRIU leaves it where `ip` failed. Pages
+//! have no form.
 
 mod base64;
 mod build;
@@ -24,6 +39,8 @@ mod names;
 mod parse;
 mod print;
 mod quoted;
+mod raw;
+mod view;
 
 use std::io::{BufRead, Write};
 
@@ -100,8 +117,8 @@ impl Format {
 /// greatest record.
 ///
 /// # Errors
-/// If reading or writing fails, or the image is raw or malformed; what was written until
-/// then is the beginning of a document.
+/// If reading or writing fails, or the image is one of pages or malformed; what was
+/// written until then is the beginning of a document.
 pub fn decode<R: BufRead, W: Write>(image: Image<R>, out: W, format: &Format) -> Result<()> {
     decode::decode(image, out, format)
 }
@@ -133,10 +150,10 @@ pub fn encode_kind<R: BufRead, W: Write>(
 
 /// How many entries `crit info` should count: without the head of a pagemap; payloads,
 /// queued messages and their bytes are part of their entry. Each chunk of a ghost file
-/// is an entry.
+/// is an entry, and so is each message, line or file of a raw image.
 ///
 /// # Errors
-/// If reading fails, or the image is raw or malformed.
+/// If reading fails, or the image is one of pages or malformed.
 pub fn count<R: BufRead>(image: Image<R>) -> Result<u64> {
     decode::count(image)
 }

@@ -361,7 +361,7 @@ impl Kind {
     pub(crate) fn of_magic_name(name: &[u8]) -> Option<Self> {
         SPECS
             .iter()
-            .find(|spec| spec.magic != 0 && spec.magic_name.as_bytes() == name)
+            .find(|spec| spec.magic_name.as_bytes() == name)
             .map(|spec| spec.kind)
     }
 }

@@ -15,12 +15,12 @@
 //! ```
 //!
 //! ```
-//! use criu_images::source::{Memory, Source};
+//! use criu_images::source::{InMemory, Source};
 //! use criu_images::{Header, ImageWriter, Kind, Name, proto};
 //!
 //! # fn main() -> criu_images::Result<()> {
 //! // A folder of images would be `Folder::open(path)?`, one of Podman `Archive::file(path)`.
-//! let mut images = Memory::new();
+//! let mut images = InMemory::new();
 //! # let mut writer = ImageWriter::new(Kind::Pstree, Header::default(), Vec::new())?;
 //! # writer.entry(&proto::PstreeEntry { pid: 7, ..Default::default() })?;
 //! # images.insert("pstree.img", writer.finish()?)?;
@@ -58,8 +58,10 @@
 //!
 //! # Features
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
-//! `prost-reflect`. Both are on by default.
+//! `prost-reflect`. `search`: [`Search`], by `regex`. All are on by default. `track`: trackers of running tasks, in
+//! [`mod@track`].
 
+mod core_file;
 mod diff;
 #[cfg(feature = "dynamic")]
 mod dynamic;
@@ -78,17 +80,22 @@ mod pagemap;
 pub mod proto;
 pub mod raw;
 mod schema;
+#[cfg(feature = "search")]
+mod search;
 pub mod source;
+mod statistics;
+pub mod track;
 mod verify;
 mod wire;
 mod writer;
 
+pub use core_file::{CoreFile, CoreWritten};
 pub use diff::{Change, Difference, diff};
 pub use entry::{Entries, Entry};
 pub use error::{
     ChainDefect, Defect, Error, JsonDefect, MemoryDefect, Part, Place, Result, Unreadable,
 };
-pub use flatten::{Flattened, flatten};
+pub use flatten::{Flattened, dedup_against, flatten};
 pub use header::{ByteOrder, Header, Identity, Version, identify};
 pub use image::{Image, Payload, RECORD_LIMIT, Record};
 pub use kind::Kind;
@@ -98,5 +105,8 @@ pub use memory::{
 pub use name::{Id, Name};
 pub use pagemap::{Pagemap, Run};
 pub use schema::Schema;
+#[cfg(feature = "search")]
+pub use search::{Match, Search, Searched};
+pub use statistics::{Holder, PageCounts, Statistics, statistics};
 pub use verify::{Finding, Flaw, Severity, verify, verify_within};
 pub use writer::ImageWriter;

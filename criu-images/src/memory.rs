@@ -27,8 +27,7 @@ use area::Files;
 pub(crate) use area::areas;
 pub(crate) use chain::PARENT;
 use index::Index;
-use table::Stretch;
-pub(crate) use table::{From, Stored, Table, check};
+pub(crate) use table::{From, Stored, Stretch, Table, check};
 
 /// `AT_PAGESZ` of the auxiliary vector.
 const AT_PAGESZ: u64 = 6;

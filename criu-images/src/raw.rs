@@ -9,6 +9,8 @@
 //! | `nftables` | `nft list ruleset` | [`Lines`] |
 //! | `tmpfs-dev`, `tmpfs` | gzipped tar | [`Archive`](crate::source::Archive) |
 //! | `pages` | memory | by a [pagemap](crate::Pagemap) |
+//!
+//! All but pages have a form in [JSON](crate::json#raw-images).
 
 mod connection;
 mod ip;
@@ -17,5 +19,7 @@ mod text;
 
 pub use connection::{Connection, Endpoints};
 pub use ip::{Address, Route, Rule};
+pub(crate) use netlink::Form;
 pub use netlink::{Attribute, Attributes, Message, Messages};
+pub(crate) use text::LINE_LIMIT;
 pub use text::{Lines, RuleLine};

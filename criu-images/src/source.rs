@@ -3,7 +3,7 @@
 #[cfg(feature = "archive")]
 mod archive;
 mod folder;
-mod memory;
+mod in_memory;
 #[cfg(feature = "archive")]
 mod tar;
 
@@ -11,8 +11,12 @@ use std::io::BufRead;
 
 #[cfg(feature = "archive")]
 pub use archive::Archive;
+#[cfg(feature = "archive")]
+pub(crate) use archive::decompressed;
 pub use folder::Folder;
-pub use memory::Memory;
+pub use in_memory::InMemory;
+#[cfg(feature = "archive")]
+pub(crate) use tar::{Member, Tar};
 
 use crate::error::{Defect, Error, Place, Result};
 use crate::image::Image;

@@ -61,10 +61,13 @@ fn look(folder: &Path, chain: Result<Chain>) -> Result<Vec<Finding>> {
         let mut set = Set::open(folder)?;
         set.read_all();
         if index == 0 {
+            if set.is_empty() {
+                findings.push(Finding::new(Severity::Error, folder.clone(), Flaw::Empty));
+            }
             tree::check(&mut set);
         }
         memory::check(&mut set, &chain, index);
-        set.leftovers();
+        set.leftovers(index == 0);
         // What the page size is inferred from can be wrong in the eyes of several.
         for finding in set.findings {
             if !findings.contains(&finding) {

@@ -59,10 +59,13 @@ pub enum Cause {
     DumpsItself,
     /// The kernel does not track changed pages.
     NoSoftDirty,
+    /// A page that did not change, by the kernel's word, is not in the parent of the dump:
+    /// the task became another program (`execve`) since then, at other addresses.
+    NotInParent,
 }
 
 /// A piece of CRIU's message, and the cause it gives away.
-const LINES: [(&str, Cause); 36] = [
+const LINES: [(&str, Cause); 37] = [
     (
         "CAP_CHECKPOINT_RESTORE capability",
         Cause::MissingCapability,
@@ -93,6 +96,7 @@ const LINES: [(&str, Cause); 36] = [
     ("has unreachable sharing", Cause::ExternalMount),
     ("The criu itself is within dumped tree", Cause::DumpsItself),
     ("Tracking memory is not available", Cause::NoSoftDirty),
+    (" in parent pagemap", Cause::NotInParent),
     ("execvp(\"iptables-restore\"", Cause::NoIptables),
     (
         "Locking network failed: iptables-restore",
@@ -188,6 +192,7 @@ impl Cause {
             Self::OtherCpu => "restore on such a CPU, or set cpu_cap to what has to be the same",
             Self::DumpsItself => "dump from a process outside the tree",
             Self::NoSoftDirty => "use a kernel with CONFIG_MEM_SOFT_DIRTY",
+            Self::NotInParent => "begin a new chain: dump or pre-dump without a parent",
         })
     }
 }
@@ -226,6 +231,7 @@ impl fmt::Display for Cause {
             Self::OtherCpu => "the tree was dumped on another CPU",
             Self::DumpsItself => "CRIU is within the tree it is to dump",
             Self::NoSoftDirty => "the kernel does not track changed pages",
+            Self::NotInParent => "the parent has no such pages",
         })
     }
 }

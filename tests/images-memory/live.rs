@@ -1,6 +1,6 @@
 //! Memory of real dumps: each byte is what the kernel says the stopped task had.
 
-mod root {
+pub(crate) mod root {
     use std::fs;
     use std::io::Read as _;
     use std::os::unix::fs::FileExt as _;
@@ -18,8 +18,8 @@ mod root {
 
     /// How many pages came from where.
     #[derive(Debug, Default)]
-    struct Seen {
-        stored: usize,
+    pub(crate) struct Seen {
+        pub(crate) stored: usize,
         zero: usize,
         file: usize,
         elsewhere: usize,
@@ -36,7 +36,7 @@ mod root {
         first / 32 == last / 32
     }
 
-    fn stop(pid: i32) {
+    pub(crate) fn stop(pid: i32) {
         let process = Spawned::adopt(pid).unwrap();
         process.signal(Signal::STOP).unwrap();
         eventually("stopped threads", PATIENCE, || {
@@ -55,7 +55,7 @@ mod root {
     }
 
     /// Compares all memory that the kernel lets one read of a stopped task.
-    fn compare(memory: &Memory, pid: i32, files: Option<&Path>) -> Seen {
+    pub(crate) fn compare(memory: &Memory, pid: i32, files: Option<&Path>) -> Seen {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
         let live = fs::File::open(format!("/proc/{pid}/mem")).unwrap();
         let mut seen = Seen::default();

@@ -4,11 +4,18 @@
 #![allow(clippy::unwrap_used)]
 
 mod areas;
+mod core_file;
+mod dedup;
 mod defects;
 mod diff;
 mod flatten;
 mod hostile;
 mod live;
 mod model;
+mod recorded;
 mod rounds;
+mod search;
+mod spread;
+mod statistics;
+mod tracked;
 mod verify;

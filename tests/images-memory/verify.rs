@@ -307,6 +307,17 @@ fn what_a_chain_needs_of_its_parents() {
     healthy(&newest);
 }
 
+/// Only its memory is needed, but CRIU left all of it there.
+#[test]
+fn a_parent_can_be_a_whole_dump() {
+    let scratch = Scratch::new().unwrap();
+    let [older, newer] = ["0", "1"].map(|name| scratch.dir(name).unwrap());
+    images("tree", &older);
+    images("threads", &newer);
+    symlink("../0", newer.join("parent")).unwrap();
+    healthy(&newer);
+}
+
 #[test]
 fn links_are_told_and_not_followed() {
     let mut rounds = Rounds::new();

@@ -10,10 +10,11 @@ mod root {
     use std::time::{Duration, Instant};
 
     use criu_images::source::{Folder, Source};
-    use criu_images::{Header, Image, ImageWriter, Kind, Name, json};
+    use criu_images::{Header, Image, ImageWriter, Kind, Name, json, proto};
     use criu_rs_tests::{Scratch, Spawned, real_criu};
 
-    use crate::sample;
+    use crate::hugepages::HugePages;
+    use crate::{raw, sample};
 
     const PRELUDE: &str = "import os, sys\nos.setsid()\nD = sys.argv[1]\n";
     const END: &str =
@@ -39,6 +40,7 @@ mod root {
         events in "";
         locks in "";
         memory in "";
+        mounts in "-mn";
         namespaces in "-iun";
         paths in "";
         pipes in "";
@@ -50,6 +52,29 @@ mod root {
         timers in "";
         tree in "";
         unix in "";
+    }
+
+    /// Private, shared, and of a file in memory; where the machine has huge pages.
+    #[test]
+    #[ignore = "needs root and CRIU: run cargo xtask test"]
+    fn hugetlb() {
+        // Twice what the workload needs, for a test beside this one may take some.
+        let Some(_pages) = HugePages::take(8) else {
+            eprintln!("this machine has no huge pages to give");
+            return;
+        };
+        let (_scratch, images) = check(include_str!("workloads/hugetlb.py"), "");
+        let folder = Folder::open(&images).unwrap();
+        let name = |file: &str| Name::parse(file).filter(|name| name.kind() == Kind::Mm);
+        let name = folder.names().unwrap().iter().find_map(|file| name(file));
+        let areas = folder.image(name.unwrap()).unwrap().unwrap();
+        let mm: proto::MmEntry = areas.entries().next().unwrap().unwrap();
+        let huge = mm.vmas.iter().filter(|area| area.flags & 0x40000 != 0);
+        assert_eq!(huge.count(), 3, "{:?}", mm.vmas);
+        let name = Name::single(Kind::MemfdInode).unwrap();
+        let files = folder.image(name).unwrap().unwrap();
+        let file: proto::MemfdInodeEntry = files.entries().next().unwrap().unwrap();
+        assert!(file.hugetlb_flag.is_some_and(|flag| flag != 0), "{file:?}");
     }
 
     /// Every field of every message, and every bit of most flags.
@@ -86,7 +111,8 @@ mod root {
         assert_eq!(sample::kinds().count() - compared, 6);
     }
 
-    fn check(script: &str, namespaces: &str) {
+    /// Gives the folder of the images, and what it goes away with.
+    fn check(script: &str, namespaces: &str) -> (Scratch, PathBuf) {
         let scratch = Scratch::new().unwrap();
         let images = dump(&scratch, script, namespaces);
         let crit = scratch.dir("crit").unwrap();
@@ -101,13 +127,23 @@ mod root {
             };
             let bytes = fs::read(images.join(&file)).unwrap();
             assert_eq!(copied(name, &bytes), bytes, "{file} is not copied as it is");
-            if name.kind().is_raw() {
-                continue;
+            match name.kind() {
+                Kind::Pages => continue,
+                Kind::TmpfsDev => {
+                    listed(&bytes);
+                    continue;
+                }
+                kind if kind.is_raw() => {
+                    raw::comes_back(kind, &bytes);
+                    continue;
+                }
+                _ => {}
             }
             compared += usize::from(compare(name, &bytes, &crit.join(&file)));
         }
         // inventory, pstree, core, mm, ids, fs, files, fdinfo, pagemap, stats.
         assert!(compared >= 9, "only {compared} images are compared");
+        (scratch, images)
     }
 
     /// Compares with what `crit` made of it, unless it failed or is known to be wrong.
@@ -128,6 +164,39 @@ mod root {
             equal = true;
         }
         equal
+    }
+
+    /// The one tmpfs there is, with what the workload put into it.
+    fn listed(archive: &[u8]) {
+        let name = Name::numbered(Kind::TmpfsDev, 1).unwrap();
+        let mut text = Vec::new();
+        let image = Image::open(name, archive).unwrap();
+        json::decode(image, &mut text, &json::Format::new()).unwrap();
+        let text: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        let mut entries = text["entries"].as_array().unwrap().clone();
+        entries.sort_by_key(|entry| entry["name"].to_string());
+        let of = |key: &str| -> Vec<_> {
+            let values = entries.iter().map(|entry| entry[key].to_string());
+            values.map(|value| value.replace('"', "")).collect()
+        };
+        let long = format!("./folder/{}", "long".repeat(40));
+        let names = [
+            "./",
+            "./fifo",
+            "./file",
+            "./folder/",
+            &long,
+            "./same",
+            "./sparse",
+            "./symlink",
+        ];
+        assert_eq!(of("name"), names);
+        // Which of the two names of a file comes first is the folder's order.
+        let types = of("type").join(" ").replacen("link", "file", 1);
+        assert_eq!(types, "folder fifo file folder file file file symlink");
+        assert_eq!(entries[6]["size"], 1 << 20);
+        assert_eq!(entries[7]["target"], "file");
+        assert_eq!(entries[1]["mode"], "0600");
     }
 
     /// Before 4.2, `compat_nr_pages` had the name that another field has now.
@@ -177,7 +246,7 @@ mod root {
         let task = Spawned::spawn(&mut command).unwrap();
         let start = Instant::now();
         while !files.join("ready").exists() {
-            assert!(start.elapsed() < Duration::from_secs(30), "never ready");
+            assert!(start.elapsed() < Duration::from_secs(120), "never ready");
             sleep(Duration::from_millis(20));
         }
         run(Command::new(real_criu())

@@ -26,7 +26,7 @@ const FOLDERS: [&str; 16] = [
     "unix",
 ];
 
-fn files(folder: &str) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(folder: &str) -> BTreeMap<String, Vec<u8>> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/images.tar.zst");
     let mut files = BTreeMap::new();
     Archive::file(path)

@@ -95,3 +95,39 @@ proptest! {
         drop(criu_images::json::decode(image, Vec::new(), &criu_images::json::Format::new()));
     }
 }
+
+/// Found by fuzzing: the first payload came again and again until it was read.
+#[test]
+fn a_payload_that_is_not_read_is_passed_over() {
+    let bytes = crate::sample::image(Kind::TcpStream, Header::default());
+    let name = Name::numbered(Kind::TcpStream, 7).unwrap();
+    let queues = |read: [bool; 2]| {
+        let mut image = Image::open(name, &bytes[..]).unwrap();
+        let mut found = Vec::new();
+        while let Some(mut record) = image.next().unwrap() {
+            for read in read {
+                let mut queue = record.payload().unwrap();
+                let left = queue.left().unwrap();
+                match read {
+                    true => found.push((left, queue.read(1000).unwrap())),
+                    // One byte is read by the other way, and the rest not.
+                    false => queue.read_exact(&mut [0]).unwrap(),
+                }
+            }
+            assert!(record.payload().is_none());
+            assert!(record.payload().is_none());
+        }
+        found
+    };
+    let both = queues([true, true]);
+    assert_eq!(both.len() % 2, 0);
+    for (index, (left, queue)) in both.iter().enumerate() {
+        assert_eq!(*left, u64::try_from(queue.len()).unwrap());
+        assert_ne!(both[index ^ 1].1, *queue);
+    }
+    let (first, second): (Vec<_>, Vec<_>) =
+        both.chunks(2).map(|p| (p[0].clone(), p[1].clone())).unzip();
+    assert_eq!(queues([true, false]), first);
+    assert_eq!(queues([false, true]), second);
+    assert!(queues([false, false]).is_empty());
+}

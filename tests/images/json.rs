@@ -136,3 +136,19 @@ fn memory_does_not_grow_with_a_payload() {
     // The text comes in pieces as long as the buffer it is read through, here all of it.
     assert!(peak.taken() < 400 << 10, "{}", peak.taken());
 }
+
+/// Found by fuzzing: both values were written. Python keeps the last, and so every
+/// decoder of the image would; of lists and messages they keep all.
+#[test]
+fn of_a_key_that_comes_again_the_last_value_counts() {
+    let wanted = encode(PSTREE).unwrap();
+    let again = PSTREE.replace("\"threads\"", "\"pid\": 5, \"threads\": [7], \"threads\"");
+    assert_ne!(again, PSTREE);
+    assert_eq!(encode(&again).unwrap(), wanted);
+    let again = PSTREE.replace("{\"pid\": 5", "{\"sid\": 9, \"pid\": 8, \"pid\": 5");
+    assert_eq!(encode(&again).unwrap(), wanted);
+    // What the schema does not have may be there any number of times.
+    let unknown = "\"$unknown\": \"kAMBkAMC\", \"$unknown\": \"kAMD\", \"threads\"";
+    let kept = encode(&PSTREE.replace("\"threads\"", unknown)).unwrap();
+    assert!(kept.ends_with(&[0x90, 3, 1, 0x90, 3, 2, 0x90, 3, 3]));
+}

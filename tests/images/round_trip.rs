@@ -1,6 +1,6 @@
 //! What was read is written as it was.
 
-use criu_images::{ByteOrder, Header, Image, ImageWriter, Kind, Run, Version, json, proto};
+use criu_images::{ByteOrder, Entry, Header, Image, ImageWriter, Kind, Run, Version, json, proto};
 
 use crate::sample;
 
@@ -53,16 +53,39 @@ fn padding_that_is_not_zero_is_copied() {
     assert_eq!(copy(Kind::IpcnsSem, &bytes), bytes);
 }
 
+fn typed<T: Entry>(kind: Kind) {
+    let bytes = sample::image(kind, Header::default());
+    let image = Image::open(sample::name(kind), &bytes[..]).unwrap();
+    let mut writer = ImageWriter::new(kind, Header::default(), Vec::new()).unwrap();
+    for entry in image.entries::<T>() {
+        writer.entry(&entry.unwrap()).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap(), bytes, "{kind}");
+}
+
 /// Typed, then written again: the fields are all set, so nothing can be lost.
 #[test]
 fn values_of_the_raw_layer_are_whole() {
-    let bytes = sample::image(Kind::Mm, Header::default());
-    let image = Image::open(sample::name(Kind::Mm), &bytes[..]).unwrap();
-    let mut writer = ImageWriter::new(Kind::Mm, Header::default(), Vec::new()).unwrap();
-    for entry in image.entries::<proto::MmEntry>() {
-        writer.entry(&entry.unwrap()).unwrap();
-    }
-    assert_eq!(writer.finish().unwrap(), bytes);
+    typed::<proto::InventoryEntry>(Kind::Inventory);
+    typed::<proto::PstreeEntry>(Kind::Pstree);
+    typed::<proto::CoreEntry>(Kind::Core);
+    typed::<proto::MmEntry>(Kind::Mm);
+    typed::<proto::FileEntry>(Kind::Files);
+    typed::<proto::FdinfoEntry>(Kind::Fdinfo);
+    typed::<proto::FsEntry>(Kind::Fs);
+    typed::<proto::TaskKobjIdsEntry>(Kind::Ids);
+    typed::<proto::CredsEntry>(Kind::Creds);
+    typed::<proto::StatsEntry>(Kind::Stats);
+    typed::<proto::CgroupEntry>(Kind::Cgroup);
+    typed::<proto::MntEntry>(Kind::Mnts);
+    typed::<proto::RemapFilePathEntry>(Kind::RemapFpath);
+    typed::<proto::MemfdInodeEntry>(Kind::MemfdInode);
+    typed::<proto::TtyInfoEntry>(Kind::TtyInfo);
+    typed::<proto::UtsnsEntry>(Kind::Utsns);
+    typed::<proto::NetnsEntry>(Kind::Netns);
+    typed::<proto::NetDeviceEntry>(Kind::Netdev);
+    typed::<proto::SeccompEntry>(Kind::Seccomp);
+    typed::<proto::UsernsEntry>(Kind::Userns);
 }
 
 /// One field changes; one that no schema has stays.

@@ -148,6 +148,10 @@ fn the_cause_is_found_in_the_log(front: Front) {
         ("The criu itself is within dumped tree.", Cause::DumpsItself),
         ("Tracking memory is not available", Cause::NoSoftDirty),
         (
+            "page-xfer: Missing 7fc01aa66000 in parent pagemap",
+            Cause::NotInParent,
+        ),
+        (
             "Unseizable non-zombie 17805 found, state S, err -1/10",
             Cause::TraceRefused,
         ),

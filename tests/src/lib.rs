@@ -8,6 +8,7 @@
 //! | proof that this process is as it was | [`Census`], inside [`alone()`] |
 //! | a CRIU that says what the test wants | [`FakeCriu`] and its [`Step`]s |
 //! | a process worth dumping, that knows when it is damaged | [`Workload`] |
+//! | what a process has in its memory, to compare images with | [`Truth`] |
 //! | the CRIU of this machine | [`real_criu`] |
 //!
 //! It panics where a test would `unwrap` anyway, and says what it was doing.
@@ -23,6 +24,7 @@ pub mod proto;
 mod real;
 mod scratch;
 mod spawned;
+mod truth;
 mod workload;
 
 pub use alone::{alone, close_fds_on_exec};
@@ -36,6 +38,7 @@ pub use proc::{Proc, State, Thread};
 pub use real::real_criu;
 pub use scratch::Scratch;
 pub use spawned::{End, Spawned};
+pub use truth::Truth;
 pub use workload::Workload;
 pub use workload::pattern::{PAGE, Pattern};
 pub use workload::run::run_workload;

@@ -88,6 +88,20 @@ impl PrivateApt {
         Ok(libraries(&listing, package))
     }
 
+    /// The package that another needs whose name begins so, such as the newest of a kind.
+    pub(crate) fn dependency(&self, package: &str, start: &str) -> Result<String, Failure> {
+        let mut query = self.tool("apt-cache");
+        query.args(["depends", package]);
+        let advice = format!("look for {package} in {}", self.suite);
+        let listing = process::capture(&mut query, &advice)?;
+        listing
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("Depends: "))
+            .find(|name| name.starts_with(start))
+            .map(str::to_owned)
+            .ok_or_else(|| Failure::step(format!("{package} needs no {start}*: {advice}")))
+    }
+
     /// Unpacks packages into a prefix, without running anything of theirs.
     pub(crate) fn unpack(&self, names: &[String], prefix: &Path) -> Result<(), Failure> {
         let packages = self.folder.join("packages");

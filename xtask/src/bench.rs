@@ -23,15 +23,15 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
             }
             Ok(())
         }
-        [name] if names.contains(name) => measure(root, name),
-        [name] => Err(Failure::Usage(format!(
+        // What else is said is the benchmark's own.
+        [name, options @ ..] if names.contains(name) => measure(root, name, options),
+        [name, ..] => Err(Failure::Usage(format!(
             "no benchmark {name:?}: `cargo xtask bench` lists them"
         ))),
-        _ => Err(Failure::Usage("bench takes one name".to_owned())),
     }
 }
 
-fn measure(root: &Path, name: &str) -> Result<(), Failure> {
+fn measure(root: &Path, name: &str, options: &[String]) -> Result<(), Failure> {
     let criu = criu::find(root)?;
     let folder = root.join("target/bench");
     fs::create_dir_all(&folder).map_err(|e| Failure::file("create", &folder, &e))?;
@@ -55,6 +55,7 @@ fn measure(root: &Path, name: &str) -> Result<(), Failure> {
             ])
             .arg("--")
             .arg(&folder)
+            .args(options)
             .env("CRIU", criu),
         "mend what the benchmark says above",
     )?;

@@ -21,7 +21,12 @@ const BEGIN: &str = "<!-- begin: cargo xtask coverage -->\n";
 const END: &str = "<!-- end: cargo xtask coverage -->\n";
 
 /// Where tests are; those of the tests' own tools are not meant.
-const TESTS: [&str; 3] = ["criu-rpc/tests", "tests/live", "tests/rpc"];
+const TESTS: [&str; 4] = [
+    "criu-rpc/tests",
+    "tests/live",
+    "tests/rpc",
+    "tests/soft-dirty",
+];
 
 /// `cargo xtask coverage`: writes the tables, or with `--check` only compares.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {

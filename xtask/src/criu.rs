@@ -88,6 +88,21 @@ pub(crate) fn version(criu: &Path) -> Result<String, String> {
     ask(criu, "--version")
 }
 
+/// Whether it finds that this kernel tracks changed pages.
+pub(crate) fn tracks_memory(criu: &Path) -> bool {
+    let mut check = Command::new(criu);
+    check.args(["check", "--feature", "mem_dirty_track"]);
+    check.stdin(Stdio::null());
+    check.output().is_ok_and(|output| output.status.success())
+}
+
+/// Whether root has the capabilities here that CRIU takes for processes of others.
+pub(crate) fn is_almighty() -> bool {
+    use rustix::thread::{CapabilitySet, capabilities};
+    let wanted = CapabilitySet::SYS_RESOURCE | CapabilitySet::SYS_PTRACE | CapabilitySet::SYS_ADMIN;
+    capabilities(None).is_ok_and(|sets| sets.effective.contains(wanted))
+}
+
 fn ask(criu: &Path, question: &str) -> Result<String, String> {
     let output = Command::new(criu)
         .arg(question)

@@ -10,6 +10,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// A step did not work.
     Step(String),
+    /// A command that was only passed on ended with this status, and has said why.
+    Command(u8),
 }
 
 impl Failure {
@@ -27,6 +29,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(line) | Self::Step(line) => f.write_str(line),
+            Self::Command(status) => write!(f, "exit status {status}"),
         }
     }
 }

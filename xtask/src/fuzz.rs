@@ -35,7 +35,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
         })?,
         [_, more, ..] => return Err(Failure::Usage(format!("fuzz takes no {more:?}"))),
     };
-    let host = host()?;
+    let host = process::host()?;
     process::run(
         process::cargo(root)
             .args(["build", "--release", "--locked", "--target", &host])
@@ -87,12 +87,4 @@ fn targets(folder: &Path) -> Result<Vec<String>, Failure> {
     }
     names.sort();
     Ok(names)
-}
-
-/// The target triple of this machine.
-fn host() -> Result<String, Failure> {
-    let said = process::capture(Command::new("rustc").arg("-vV"), "install Rust")?;
-    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned)
-        .ok_or_else(|| Failure::step("`rustc -vV` names no host: install Rust anew"))
 }

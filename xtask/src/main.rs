@@ -6,14 +6,19 @@ mod codegen;
 mod coverage;
 mod criu;
 mod demo;
+mod dist;
 mod doc;
 mod failure;
 mod fuzz;
 mod lint;
+mod man;
 mod process;
+mod program;
 mod provision;
+mod record;
 mod sources;
 mod test;
+mod vm;
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -48,6 +53,12 @@ const COMMANDS: &[Command] = &[
         run: test::run,
     },
     Command {
+        name: "vm",
+        arguments: "[OPTION VALUE]... -- COMMAND",
+        help: "run a command in a guest whose kernel has soft-dirty; --with FILE, --out TAR, --suite, --minutes",
+        run: vm::run,
+    },
+    Command {
         name: "lint",
         arguments: "",
         help: "format, clippy, rustdoc, stale code, long modules, cargo-deny",
@@ -60,16 +71,34 @@ const COMMANDS: &[Command] = &[
         run: doc::run,
     },
     Command {
+        name: "man",
+        arguments: "",
+        help: "man pages and shell completions of ckpt, into target/pages",
+        run: man::run,
+    },
+    Command {
         name: "bench",
         arguments: "[NAME]",
         help: "list the benchmarks, or run one: target/bench/NAME.{csv,md,svg}",
         run: bench::run,
     },
     Command {
+        name: "dist",
+        arguments: "",
+        help: "ckpt as one static binary: target/dist/ckpt",
+        run: dist::run,
+    },
+    Command {
         name: "fuzz",
         arguments: "[SECONDS]",
-        help: "what a hostile peer could say, for so long each (60 s)",
+        help: "what a hostile peer could say or image hold, for so long each (60 s)",
         run: fuzz::run,
+    },
+    Command {
+        name: "record",
+        arguments: "",
+        help: "record chains of real pre-dumps in the guest: tests/fixtures/chains.tar.zst",
+        run: record::run,
     },
     Command {
         name: "codegen",
@@ -101,6 +130,7 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Command(status)) => ExitCode::from(status),
         Err(Failure::Step(line)) => {
             eprintln!("xtask {name}: {line}");
             ExitCode::FAILURE

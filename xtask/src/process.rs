@@ -92,3 +92,11 @@ fn quoted(word: &OsStr) -> String {
         word.into_owned()
     }
 }
+
+/// The target triple of this machine.
+pub(crate) fn host() -> Result<String, Failure> {
+    let said = capture(Command::new("rustc").arg("-vV"), "install Rust")?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned)
+        .ok_or_else(|| Failure::step("`rustc -vV` names no host: install Rust anew"))
+}

@@ -2,9 +2,11 @@
 //! libraries it was built for; the system stays as it is. A suite moves on, its
 //! provision does not: remove the folder to get a newer one.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -47,7 +49,7 @@ pub(crate) const BOOKWORM: Suite = Suite {
 
 impl Suite {
     /// The suite's folder, whether or not it is there.
-    fn home(&self, root: &Path) -> PathBuf {
+    pub(crate) fn home(&self, root: &Path) -> PathBuf {
         root.join("target/criu").join(self.name)
     }
 
@@ -122,7 +124,7 @@ impl Suite {
         apt.unpack(&names, &prefix)?;
         fs::remove_dir_all(&scratch).map_err(|e| Failure::file("remove", &scratch, &e))?;
         let wrapper = aside.join("criu");
-        fs::write(&wrapper, loader.wrapper(&prefix)?)
+        fs::write(&wrapper, loader.wrapper(&prefix, "usr/sbin/criu")?)
             .and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)))
             .map_err(|e| Failure::file("write", &wrapper, &e))
     }
@@ -143,11 +145,11 @@ impl Suite {
 }
 
 /// Waits for its turn; the lock goes with the file.
-fn lock(path: &Path) -> Result<File, Failure> {
+pub(crate) fn lock(path: &Path) -> Result<File, Failure> {
     let file = File::create(path).map_err(|e| Failure::file("create", path, &e))?;
     let locked = match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Err(Errno::WOULDBLOCK) => {
-            eprintln!("waiting for another run that provisions the same suite ...");
+            eprintln!("waiting for another run that provisions the same ...");
             flock(&file, FlockOperation::LockExclusive)
         }
         other => other,
@@ -157,13 +159,13 @@ fn lock(path: &Path) -> Result<File, Failure> {
 }
 
 /// How programs of a Debian architecture are started.
-struct Loader {
+pub(crate) struct Loader {
     file: &'static str,
     triplet: &'static str,
 }
 
 impl Loader {
-    fn of(architecture: &str) -> Result<Self, Failure> {
+    pub(crate) fn of(architecture: &str) -> Result<Self, Failure> {
         match architecture {
             "amd64" => Ok(Self {
                 file: "ld-linux-x86-64.so.2",
@@ -179,29 +181,52 @@ impl Loader {
         }
     }
 
-    /// A script that starts the prefix's CRIU with the prefix's own libraries,
-    /// wherever the folder has been moved to. It forks nothing: the process
-    /// that was started is the one that becomes CRIU.
-    fn wrapper(&self, prefix: &Path) -> Result<String, Failure> {
+    /// The folders of libraries below a prefix, and which of them has the loader.
+    fn folders(&self, prefix: &Path) -> Result<(Vec<String>, String), Failure> {
         // Libraries of releases before the merged /usr are in /lib.
         let folders: Vec<_> = ["usr/lib", "lib"]
             .iter()
             .map(|folder| format!("{folder}/{}", self.triplet))
             .filter(|folder| prefix.join(folder).is_dir())
             .collect();
-        let folder = folders
+        let own = folders
             .iter()
             .find(|folder| prefix.join(folder).join(self.file).is_file())
+            .cloned()
             .ok_or_else(|| Failure::step(format!("libc6 has no {}: report this", self.file)))?;
+        Ok((folders, own))
+    }
+
+    /// A program of a prefix, with the prefix's own libraries.
+    pub(crate) fn command(&self, prefix: &Path, program: &str) -> Result<Command, Failure> {
+        let (folders, own) = self.folders(prefix)?;
+        let mut path = OsString::new();
+        for folder in &folders {
+            if !path.is_empty() {
+                path.push(":");
+            }
+            path.push(prefix.join(folder));
+        }
+        let mut command = Command::new(prefix.join(own).join(self.file));
+        command.arg("--library-path").arg(path);
+        command.arg(prefix.join(program));
+        Ok(command)
+    }
+
+    /// A script that starts a program of the prefix with the prefix's own libraries,
+    /// wherever the folder has been moved to. It forks nothing: the process
+    /// that was started is the one that becomes the program.
+    pub(crate) fn wrapper(&self, prefix: &Path, program: &str) -> Result<String, Failure> {
+        let (folders, folder) = self.folders(prefix)?;
         let path: Vec<_> = folders
             .iter()
             .map(|folder| format!("$p/{folder}"))
             .collect();
         Ok(format!(
             "#!/bin/sh\n\
-             # CRIU with the libraries it was built for, from the folder beside this file.\n\
+             # A program with the libraries it was built for, from the folder beside this file.\n\
              case $0 in */*) p=${{0%/*}}/prefix ;; *) p=./prefix ;; esac\n\
-             exec \"$p/{folder}/{}\" --library-path \"{}\" \"$p/usr/sbin/criu\" \"$@\"\n",
+             exec \"$p/{folder}/{}\" --library-path \"{}\" \"$p/{program}\" \"$@\"\n",
             self.file,
             path.join(":"),
         ))
@@ -235,7 +260,9 @@ mod tests {
         fs::create_dir_all(old.join("prefix/usr/lib/aarch64-linux-gnu")).unwrap();
         executable(
             &old.join("criu"),
-            &loader.wrapper(&old.join("prefix")).unwrap(),
+            &loader
+                .wrapper(&old.join("prefix"), "usr/sbin/criu")
+                .unwrap(),
         );
         let new = scratch.path().join("a new \"$place\"");
         fs::rename(&old, &new).unwrap();
@@ -258,7 +285,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let message = Loader::of("amd64")
             .unwrap()
-            .wrapper(scratch.path())
+            .wrapper(scratch.path(), "usr/sbin/criu")
             .unwrap_err()
             .to_string();
         assert!(message.contains("ld-linux-x86-64.so.2"), "{message}");

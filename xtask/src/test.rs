@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, no_arguments};
-use crate::provision::{BOOKWORM, SID, TRIXIE};
+use crate::program::{GDB, REDIS};
+use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
 use crate::{criu, process};
 
 /// One run of the test harness.
@@ -35,6 +36,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
 /// Everything there is, in the order in which it fails soonest.
 fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     let old = BOOKWORM.provision(root)?;
+    let (gdb, redis) = (GDB.find(root)?, REDIS.find(root)?);
     let suites = [
         (TRIXIE.provision(root)?, TRIXIE),
         (SID.provision(root)?, SID),
@@ -72,9 +74,40 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     }
     for (criu, suite) in &suites {
         let mut command = target(root, "memory");
-        command.env("CRIU", criu);
+        command.env("CRIU", criu).env("GDB", &gdb);
         steps.push(Step {
             name: format!("memory of {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "compat");
+        command.env("CRIU", criu);
+        steps.push(Step {
+            name: format!("compat on {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "track");
+        command.env("CRIU", criu);
+        // The rest does not ask CRIU, and is the same with each.
+        if *suite == TRIXIE {
+            command.args(["root::dump", "root::incremental"]);
+        }
+        steps.push(Step {
+            name: format!("tracking beside {}", suite.name),
+            command,
+            all: true,
+        });
+    }
+    for (criu, suite) in &suites {
+        let mut command = target(root, "stream");
+        command.env("CRIU", criu);
+        steps.push(Step {
+            name: format!("streams of {}", suite.name),
             command,
             all: true,
         });
@@ -88,6 +121,18 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
             all: true,
         });
     }
+    steps.push(Step {
+        name: "ckpt track".to_owned(),
+        command: target(root, "watch"),
+        all: true,
+    });
+    for (criu, suite) in &suites {
+        steps.push(Step {
+            name: format!("soft-dirty of {}", suite.name),
+            command: soft_dirty(root, criu, suite)?,
+            all: true,
+        });
+    }
     let mut command = target(root, "image");
     // The release whose words and output these are.
     command.env("CRIT", SID.crit(root));
@@ -96,10 +141,26 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         command,
         all: true,
     });
+    let (criu, suite) = &suites[1];
+    for name in ["jobs", "move"] {
+        let mut command = target(root, name);
+        command.env("CRIU", criu).env("REDIS", &redis);
+        steps.push(Step {
+            name: format!("ckpt {name} on {}", suite.name),
+            command,
+            all: true,
+        });
+    }
     Ok(steps)
 }
 
 fn target(root: &Path, name: &str) -> Command {
+    let mut command = built(root, name);
+    command.args(["--", "--include-ignored"]);
+    command
+}
+
+fn built(root: &Path, name: &str) -> Command {
     let mut command = process::cargo(root);
     // As the whole workspace is built, so that it is not built again.
     command.args([
@@ -110,8 +171,46 @@ fn target(root: &Path, name: &str) -> Command {
         "--test",
         name,
     ]);
-    command.args(["--", "--include-ignored"]);
     command
+}
+
+/// Here, if this machine can; else in the guest.
+fn soft_dirty(root: &Path, criu: &Path, suite: &Suite) -> Result<Command, Failure> {
+    if criu::tracks_memory(criu) && criu::is_almighty() {
+        let mut command = target(root, "soft-dirty");
+        command.env("CRIU", criu).arg("--test-threads=1");
+        return Ok(command);
+    }
+    soft_dirty_in_guest(root, suite, &[])
+}
+
+/// The test target as it runs in the guest, with more options of `cargo xtask vm`.
+pub(crate) fn soft_dirty_in_guest(
+    root: &Path,
+    suite: &Suite,
+    options: &[&str],
+) -> Result<Command, Failure> {
+    let xtask = std::env::current_exe()
+        .map_err(|e| Failure::file("find", Path::new("this program"), &e))?;
+    // Beside us, for cargo has built it for the same.
+    let scribe = xtask.with_file_name("scribe");
+    let mut runner: Vec<_> = [xtask.as_path(), Path::new("vm")].map(quoted).into();
+    runner.extend(options.iter().map(|word| quoted(Path::new(word))));
+    runner.extend(["--suite", suite.name, "--with"].map(|word| quoted(Path::new(word))));
+    runner.extend([scribe.as_path(), Path::new("--")].map(quoted));
+    let mut command = built(root, "soft-dirty");
+    command.arg("--config").arg(format!(
+        "target.'cfg(unix)'.runner = [{}]",
+        runner.join(", ")
+    ));
+    // Its tests take pids from each other if they run side by side.
+    command.args(["--", "--include-ignored", "--test-threads=1"]);
+    Ok(command)
+}
+
+/// As TOML has it.
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path.to_string_lossy())
 }
 
 impl Step {

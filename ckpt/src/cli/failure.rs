@@ -35,6 +35,44 @@ pub(crate) enum Failure {
     )]
     NoImages { label: String },
 
+    #[error(
+        "{first}: this file, and {} more, changed or went since the checkpoint; a restore would not find what it needs: make a new checkpoint, or take what there is along with --changed-files", all - 1
+    )]
+    LostFiles { first: String, all: usize },
+
+    #[error("signals cannot be waited for: {0}; see that the limit of open files is not reached")]
+    Signals(io::Error),
+
+    /// Each failure is told.
+    #[error("no checkpoint was taken; do what was said of the first that failed")]
+    NoneTaken,
+
+    /// All that was found is told.
+    #[error("CRIU cannot be used here, for {first} is red; do what is said there, and check again")]
+    Unusable { first: &'static str },
+
+    #[error(
+        "{text}: this is no descriptor of this command; write fd[N]:KEY, and open N in the shell: N<FILE"
+    )]
+    Inherit { text: String },
+
+    #[error("cannot stand for what was restored: {0}; restore it with --detach")]
+    Foreground(io::Error),
+
+    /// All that was found is told.
+    #[error("{what}: not as it was made; copy it again from where it comes, or remove it")]
+    NotAsMade { what: String },
+
+    /// All that was found is told.
+    #[error(
+        "{broken} of the checkpoints are damaged; bring back what is missing, or remove them with `ckpt rm`"
+    )]
+    Damaged { broken: usize },
+
+    /// All that was found is told.
+    #[error("it would not be restored; do what is said there, and look again")]
+    Refused,
+
     /// All of a set is told, and that some of it is broken.
     #[error(
         "{images}: {broken} of {all} images are broken; copy them again from where they were dumped"
@@ -64,7 +102,9 @@ impl Failure {
         }
         eprintln!("ckpt: {self}");
         match self {
-            Self::Arguments(_) | Self::Usage(_) => ExitCode::from(2),
+            Self::Arguments(_) | Self::Usage(_) | Self::Inherit { .. } => ExitCode::from(2),
+            Self::Refused => ExitCode::from(3),
+            Self::Failed(error) if error.is_refusal() => ExitCode::from(3),
             _ => ExitCode::FAILURE,
         }
     }

@@ -183,7 +183,8 @@ impl OpenFiles {
     }
 }
 
-fn each<T: Entry>(images: &Images, kind: Kind, mut give: impl FnMut(T)) -> Result<()> {
+/// Gives each record of an image that may be missing.
+pub(crate) fn each<T: Entry>(images: &Images, kind: Kind, mut give: impl FnMut(T)) -> Result<()> {
     let name: Name = single(kind);
     for entry in images.entries(name)?.into_iter().flatten() {
         give(entry?);

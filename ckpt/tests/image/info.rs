@@ -84,9 +84,10 @@ fn a_folder_and_an_archive() {
         let name = Name::parse(&told.file).unwrap();
         assert_eq!(told.kind, name.kind().template());
         assert_eq!(told.error, None);
-        let magic = (!name.kind().is_raw()).then(|| name.kind().magic_name());
+        let magic = (name.kind() != Kind::Pages).then(|| name.kind().magic_name());
         assert_eq!(told.magic.as_deref(), magic);
         assert_eq!(told.count.is_some(), magic.is_some(), "{told:?}");
+        assert_eq!(told.version.is_none(), name.kind().is_raw(), "{told:?}");
     }
     assert!(all.images.iter().any(|told| told.file == "pages-1.img"));
 

@@ -26,8 +26,16 @@ pub(super) struct Meaning {
 #[derive(Default)]
 pub(super) struct Builder {
     bytes: Vec<u8>,
-    /// Number of each field, and where it begins.
-    fields: Vec<(u32, usize)>,
+    fields: Vec<Span>,
+}
+
+/// One field, which ends where the next begins.
+#[derive(Clone, Copy)]
+struct Span {
+    number: u32,
+    start: usize,
+    /// Not one of the schema: there may be any number of them.
+    unknown: bool,
 }
 
 impl Builder {
@@ -49,7 +57,7 @@ impl Builder {
                 field: String::from_utf8_lossy(key).into_owned(),
             }));
         };
-        self.fields.push((field.number, self.bytes.len()));
+        self.begin(field.number, false);
         let context = Context {
             message,
             field,
@@ -92,29 +100,45 @@ impl Builder {
         };
         let mut fields = Fields::new(&raw);
         while let Some(field) = fields.next().map_err(|_| wrong(json))? {
-            self.fields.push((field.number, self.bytes.len()));
+            self.begin(field.number, true);
             self.bytes.extend(field.raw);
         }
         Ok(())
     }
 
-    /// The message, its fields by ascending number as CRIU writes them.
+    fn begin(&mut self, number: u32, unknown: bool) {
+        let start = self.bytes.len();
+        self.fields.push(Span {
+            number,
+            start,
+            unknown,
+        });
+    }
+
+    /// The message, its fields by ascending number as CRIU writes them. Of a key that
+    /// came again the last value counts, as everywhere in JSON.
     pub(super) fn finish(&self) -> Vec<u8> {
-        if self.fields.is_sorted_by_key(|(number, _)| *number) {
+        let ascends = |pair: &[Span]| pair[0].number < pair[1].number;
+        if self.fields.windows(2).all(ascends) {
             return self.bytes.clone();
         }
-        let ends: Vec<_> = self
-            .fields
-            .iter()
-            .skip(1)
-            .map(|(_, start)| *start)
-            .chain([self.bytes.len()])
-            .collect();
+        let ends = self.fields.iter().skip(1).map(|span| span.start);
+        let ends = ends.chain([self.bytes.len()]);
         let mut spans: Vec<_> = self.fields.iter().copied().zip(ends).collect();
-        spans.sort_by_key(|((number, _), _)| *number);
+        spans.sort_by_key(|(span, _)| span.number);
+        let mut last = None;
+        let mut kept = Vec::with_capacity(spans.len());
+        for (span, end) in spans.into_iter().rev() {
+            if span.unknown || last != Some(span.number) {
+                kept.push(span.start..end);
+            }
+            if !span.unknown {
+                last = Some(span.number);
+            }
+        }
         let mut sorted = Vec::with_capacity(self.bytes.len());
-        for ((_, start), end) in spans {
-            sorted.extend_from_slice(&self.bytes[start..end]);
+        for span in kept.into_iter().rev() {
+            sorted.extend_from_slice(&self.bytes[span]);
         }
         sorted
     }

@@ -2,10 +2,10 @@
 
 use std::io::{BufRead, Write};
 
-use super::Format;
 use super::message::Messages;
 use super::print::Printer;
-use crate::error::{Defect, Result};
+use super::{Format, raw};
+use crate::error::Result;
 use crate::header::{ByteOrder, Header, Version};
 use crate::image::{Image, Payload, Record};
 use crate::kind::Kind;
@@ -20,26 +20,74 @@ pub(super) fn decode<R: BufRead, W: Write>(
 ) -> Result<()> {
     let kind = image.kind();
     if image.whole().is_some() {
-        return Err(image.malformed(Defect::Raw(kind)));
+        return raw::decode(image, out, format);
     }
+    let mut json = Printer::new(out, format.pretty && !format.lines);
+    head(&mut json, kind, image.header());
+    begin(&mut json, format);
     let mut decoder = Decoder {
-        json: Printer::new(out, format.pretty && !format.lines),
+        json,
         messages: Messages::new(format, image.header().order),
         format: *format,
         shape: kind.shape(),
         order: image.header().order,
         queue: None,
     };
-    decoder.head(kind, image.header());
     while let Some(record) = image.next()? {
         decoder.record(record)?;
     }
     decoder.end_queue();
-    if !format.lines {
-        decoder.json.close(b']');
-        decoder.json.close(b'}');
+    end(decoder.json, format)
+}
+
+/// Begins a document. `crit` writes only the magic's name; what it cannot say is added
+/// where it differs from what `crit encode` would write.
+pub(super) fn head<W: Write>(json: &mut Printer<W>, kind: Kind, header: Header) {
+    json.open(b'{');
+    json.key("magic");
+    json.plain(kind.magic_name());
+    if header.version == Version::V1 {
+        json.key("version");
+        json.unsigned(1);
     }
-    decoder.json.finish()
+    if header.order == ByteOrder::Big {
+        json.key("byte_order");
+        json.plain("big");
+    }
+}
+
+/// After the head, begins the entries.
+pub(super) fn begin<W: Write>(json: &mut Printer<W>, format: &Format) {
+    if format.lines {
+        json.close(b'}');
+        json.raw("\n");
+    } else {
+        json.key("entries");
+        json.open(b'[');
+    }
+}
+
+pub(super) fn begin_entry<W: Write>(json: &mut Printer<W>, format: &Format) {
+    if !format.lines {
+        json.element();
+    }
+    json.open(b'{');
+}
+
+pub(super) fn end_entry<W: Write>(json: &mut Printer<W>, format: &Format) {
+    json.close(b'}');
+    if format.lines {
+        json.raw("\n");
+    }
+}
+
+/// Ends the entries and the document.
+pub(super) fn end<W: Write>(mut json: Printer<W>, format: &Format) -> Result<()> {
+    if !format.lines {
+        json.close(b']');
+        json.close(b'}');
+    }
+    json.finish()
 }
 
 struct Decoder<W> {
@@ -53,39 +101,12 @@ struct Decoder<W> {
 }
 
 impl<W: Write> Decoder<W> {
-    /// `crit` writes only the magic's name; what it cannot say is added where it differs
-    /// from what `crit encode` would write.
-    fn head(&mut self, kind: Kind, header: Header) {
-        let json = &mut self.json;
-        json.open(b'{');
-        json.key("magic");
-        json.plain(kind.magic_name());
-        if header.version == Version::V1 {
-            json.key("version");
-            json.unsigned(1);
-        }
-        if header.order == ByteOrder::Big {
-            json.key("byte_order");
-            json.plain("big");
-        }
-        if self.format.lines {
-            json.close(b'}');
-            json.raw("\n");
-        } else {
-            json.key("entries");
-            json.open(b'[');
-        }
-    }
-
     fn record<R: BufRead>(&mut self, mut record: Record<'_, R>) -> Result<()> {
         if record.is_nested() {
             return self.queued(record);
         }
         self.end_queue();
-        if !self.format.lines {
-            self.json.element();
-        }
-        self.json.open(b'{');
+        begin_entry(&mut self.json, &self.format);
         let message = record.schema().table();
         self.messages
             .fields(&mut self.json, message, record.bytes())
@@ -103,15 +124,8 @@ impl<W: Write> Decoder<W> {
         } else {
             self.size(&mut record)?;
         }
-        self.end_entry();
+        end_entry(&mut self.json, &self.format);
         self.json.check()
-    }
-
-    fn end_entry(&mut self) {
-        self.json.close(b'}');
-        if self.format.lines {
-            self.json.raw("\n");
-        }
     }
 
     /// A message of a queue: its head, then its bytes.
@@ -143,7 +157,7 @@ impl<W: Write> Decoder<W> {
         } else {
             self.json.plain(&placeholder(size));
         }
-        self.end_entry();
+        end_entry(&mut self.json, &self.format);
     }
 
     fn extra<R: BufRead>(&mut self, record: &mut Record<'_, R>) -> Result<()> {
@@ -234,7 +248,7 @@ fn words<R: BufRead, W: Write>(
 }
 
 /// `... <1.5KB>`
-fn placeholder(bytes: u64) -> String {
+pub(super) fn placeholder(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["", "K", "M", "G", "T", "P", "E"];
     let mut unit = 0;
     let mut divisor = 1u64;
@@ -260,8 +274,7 @@ fn placeholder(bytes: u64) -> String {
 pub(super) fn count<R: BufRead>(mut image: Image<R>) -> Result<u64> {
     let shape = image.kind().shape();
     if image.whole().is_some() {
-        let kind = image.kind();
-        return Err(image.malformed(Defect::Raw(kind)));
+        return raw::count(image);
     }
     let mut count = 0;
     while let Some(record) = image.next()? {

@@ -6,10 +6,11 @@ use super::base64;
 use super::build::{Builder, Meaning, message};
 use super::names::Names;
 use super::parse::Parser;
-use crate::error::{Error, JsonDefect, Result};
+use crate::error::{Defect, Error, JsonDefect, Place, Result};
 use crate::header::{ByteOrder, Header, Version};
 use crate::kind::Kind;
 use crate::layout::Shape;
+use crate::raw::{Form, LINE_LIMIT};
 use crate::schema::{Message, Schema};
 use crate::wire;
 use crate::writer::ImageWriter;
@@ -28,6 +29,7 @@ pub(super) fn encode<R: BufRead, W: Write>(
     let mut out = Some(out);
     let mut kind = kind;
     let mut header = Header::default();
+    let mut empty = false;
     let mut writer = None;
     let mut key = Vec::new();
     let mut first = true;
@@ -36,7 +38,7 @@ pub(super) fn encode<R: BufRead, W: Write>(
         match key.as_slice() {
             b"magic" => kind = Some(magic(&mut json, kind)?),
             // What the header needs is needed before it is written.
-            b"version" | b"byte_order" if out.is_none() => {
+            b"version" | b"byte_order" | b"empty" if out.is_none() => {
                 return Err(json.error(JsonDefect::MagicLater));
             }
             b"version" => {
@@ -51,11 +53,12 @@ pub(super) fn encode<R: BufRead, W: Write>(
                     header.order = ByteOrder::Big;
                 }
             }
+            b"empty" => empty = json.literal()? == Some(true),
             b"entries" => {
                 let (Some(kind), Some(out)) = (kind, out.take()) else {
                     return Err(json.error(JsonDefect::MagicLater));
                 };
-                let mut entries = Entries::new(kind, header, names, out)?;
+                let mut entries = Entries::new(kind, header, names, empty, out)?;
                 json.open(b'[', "a list")?;
                 let mut first = true;
                 while json.more(&mut first, b']')? {
@@ -71,7 +74,7 @@ pub(super) fn encode<R: BufRead, W: Write>(
     };
     // Without "entries", each further line is one.
     if let Some(out) = out.take() {
-        let mut entries = Entries::new(kind, header, names, out)?;
+        let mut entries = Entries::new(kind, header, names, empty, out)?;
         while json.token()?.is_some() {
             entries.entry(&mut json)?;
         }
@@ -94,7 +97,8 @@ fn magic<R: BufRead>(json: &mut Parser<R>, told: Option<Kind>) -> Result<Kind> {
     json.string(&mut name, 64)?;
     let found = Kind::of_magic_name(&name);
     match (told, found) {
-        (Some(told), Some(found)) if told.magic() == found.magic() => Ok(told),
+        (Some(told), Some(found)) if told == found => Ok(told),
+        (Some(told), Some(found)) if told.magic() == found.magic() && !told.is_raw() => Ok(told),
         (None, Some(found)) => Ok(found),
         _ => Err(json.error(JsonDefect::UnknownMagic(
             String::from_utf8_lossy(&name).into_owned(),
@@ -106,6 +110,16 @@ struct Entries<W> {
     writer: ImageWriter<W>,
     meaning: Meaning,
     shape: Shape,
+    raw: Option<Raw>,
+    /// What errors call an entry of a raw image.
+    name: &'static str,
+}
+
+/// What a raw image is made of.
+enum Raw {
+    Messages(Form),
+    /// Text, and whether its last line has an end.
+    Lines(bool),
 }
 
 /// What an `extra` becomes.
@@ -115,9 +129,29 @@ enum Piece {
 }
 
 impl<W: Write> Entries<W> {
-    fn new(kind: Kind, header: Header, names: Names, out: W) -> Result<Self> {
+    fn new(kind: Kind, header: Header, names: Names, empty: bool, out: W) -> Result<Self> {
+        let mut writer = ImageWriter::new(kind, header, out)?;
+        let raw = match (Form::of(kind), kind) {
+            (Some(form), _) => {
+                let magic = form.magic().filter(|_| !empty);
+                if let Some(magic) = magic {
+                    writer.payload(&header.order.put(magic))?;
+                }
+                Some(Raw::Messages(form))
+            }
+            (None, Kind::Iptables | Kind::Ip6tables | Kind::Nftables) => Some(Raw::Lines(true)),
+            (None, kind) if kind.schema().is_none() => {
+                return Err(Error::Malformed {
+                    place: Place::default(),
+                    defect: Defect::Raw(kind),
+                });
+            }
+            (None, _) => None,
+        };
         Ok(Self {
-            writer: ImageWriter::new(kind, header, out)?,
+            writer,
+            raw,
+            name: kind.template(),
             meaning: Meaning {
                 names,
                 order: header.order,
@@ -126,7 +160,39 @@ impl<W: Write> Entries<W> {
         })
     }
 
+    /// An entry of a raw image; what is there for reading is passed over.
+    fn raw_entry<R: BufRead>(&mut self, json: &mut Parser<R>) -> Result<()> {
+        json.open(b'{', "an object")?;
+        let mut first = true;
+        let mut key = Vec::new();
+        let mut bytes = Vec::new();
+        while json.key(&mut first, &mut key)? {
+            match (&self.raw, &key[..]) {
+                (Some(Raw::Messages(_)), b"extra") => bytes = payload(json, self.name)?,
+                (Some(Raw::Lines(_)), b"text") => json.string(&mut bytes, LINE_LIMIT)?,
+                _ => json.skip(0)?,
+            }
+        }
+        let order = self.meaning.order;
+        let fits = match &mut self.raw {
+            Some(Raw::Messages(form)) => form.is_message(order, &bytes),
+            // A line that has no end is the last.
+            Some(Raw::Lines(ended)) => {
+                let after = std::mem::replace(ended, bytes.ends_with(b"\n"));
+                after && !bytes.is_empty()
+            }
+            None => false,
+        };
+        match fits {
+            true => self.writer.payload(&bytes),
+            false => Err(extra(json, self.name)),
+        }
+    }
+
     fn entry<R: BufRead>(&mut self, json: &mut Parser<R>) -> Result<()> {
+        if self.raw.is_some() {
+            return self.raw_entry(json);
+        }
         let Some(table) = self.writer.expects().map(Schema::table) else {
             return Err(json.error(JsonDefect::Syntax {
                 expected: "no other entry after a file's content",
@@ -169,7 +235,7 @@ impl<W: Write> Entries<W> {
             }
         }
         if !self.writer.is_whole() {
-            return Err(extra(json, table));
+            return Err(extra(json, table.name));
         }
         Ok(())
     }
@@ -242,7 +308,7 @@ impl<W: Write> Entries<W> {
                 })?;
                 bytes.clear();
                 if !valid || decoder.finish(&mut bytes).is_none() {
-                    return Err(extra(json, table));
+                    return Err(extra(json, table.name));
                 }
                 self.writer.payload(&bytes)
             }
@@ -256,7 +322,7 @@ impl<W: Write> Entries<W> {
         piece: Piece,
     ) -> Result<()> {
         match piece {
-            Piece::Record(_) if !self.writer.inside() => Err(extra(json, table)),
+            Piece::Record(_) if !self.writer.inside() => Err(extra(json, table.name)),
             Piece::Record(record) => self.writer.record(&record),
             Piece::Payload(payload) => self.writer.payload(&payload),
         }
@@ -279,9 +345,9 @@ impl<W: Write> Entries<W> {
                     let index = match key.as_slice() {
                         b"inq" => 0,
                         b"outq" => 1,
-                        _ => return Err(extra(json, table)),
+                        _ => return Err(extra(json, table.name)),
                     };
-                    queues[index] = payload(json, table)?;
+                    queues[index] = payload(json, table.name)?;
                 }
                 pieces.extend(queues.map(Piece::Payload));
             }
@@ -290,7 +356,7 @@ impl<W: Write> Entries<W> {
                 let mut values = Vec::new();
                 while json.more(&mut first, b']')? {
                     let value = u16::try_from(json.integer()?);
-                    let value = value.map_err(|_| extra(json, table))?;
+                    let value = value.map_err(|_| extra(json, table.name))?;
                     values.extend(self.meaning.order.put16(value));
                     limit(json, values.len())?;
                 }
@@ -307,7 +373,7 @@ impl<W: Write> Entries<W> {
                     pieces.push(piece);
                 }
             }
-            _ => pieces.push(Piece::Payload(payload(json, table)?)),
+            _ => pieces.push(Piece::Payload(payload(json, table.name)?)),
         }
         Ok(pieces)
     }
@@ -318,12 +384,12 @@ impl<W: Write> Entries<W> {
         if turn.is_multiple_of(2) {
             message(json, table, self.meaning, 0).map(Piece::Record)
         } else {
-            payload(json, table).map(Piece::Payload)
+            payload(json, table.name).map(Piece::Payload)
         }
     }
 }
 
-fn payload<R: BufRead>(json: &mut Parser<R>, table: &'static Message) -> Result<Vec<u8>> {
+fn payload<R: BufRead>(json: &mut Parser<R>, message: &'static str) -> Result<Vec<u8>> {
     let mut decoder = base64::Decoder::default();
     let mut bytes = Vec::new();
     let mut valid = true;
@@ -333,7 +399,7 @@ fn payload<R: BufRead>(json: &mut Parser<R>, table: &'static Message) -> Result<
     })?;
     limit(json, bytes.len())?;
     if !valid || decoder.finish(&mut bytes).is_none() {
-        return Err(extra(json, table));
+        return Err(extra(json, message));
     }
     Ok(bytes)
 }
@@ -347,8 +413,6 @@ fn limit<R: BufRead>(json: &Parser<R>, length: usize) -> Result<()> {
     Ok(())
 }
 
-fn extra<R: BufRead>(json: &Parser<R>, table: &'static Message) -> Error {
-    json.error(JsonDefect::Extra {
-        message: table.name,
-    })
+fn extra<R: BufRead>(json: &Parser<R>, message: &'static str) -> Error {
+    json.error(JsonDefect::Extra { message })
 }

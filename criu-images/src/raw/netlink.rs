@@ -9,7 +9,9 @@ use crate::kind::Kind;
 /// have 16 bits for their length.
 const LIMIT: u32 = 128 << 10;
 
+/// Bytes of `nlmsghdr`.
 const HEADER: usize = 16;
+const SHORTEST: u32 = 16;
 
 /// What `ip addr save` begins with, in iproute2's `ipaddress.c`.
 const ADDRESSES: u32 = 0x4736_1222;
@@ -18,14 +20,67 @@ const ROUTES: u32 = 0x4531_1224;
 /// What `ip rule save` begins with, in iproute2's `iprule.c`.
 const RULES: u32 = 0x7170_6986;
 
+/// How the messages of a kind are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// What `ip … save` writes: a magic, then messages, each padded to 4.
+    Saved(u32),
+    /// Messages one after the other.
+    Bare,
+}
+
+impl Form {
+    pub(crate) fn of(kind: Kind) -> Option<Self> {
+        match kind {
+            Kind::Ifaddr => Some(Self::Saved(ADDRESSES)),
+            Kind::Route | Kind::Route6 => Some(Self::Saved(ROUTES)),
+            Kind::Rule => Some(Self::Saved(RULES)),
+            Kind::NetnsCt | Kind::NetnsExp => Some(Self::Bare),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn magic(self) -> Option<u32> {
+        match self {
+            Self::Saved(magic) => Some(magic),
+            Self::Bare => None,
+        }
+    }
+
+    /// Whether a message can be so long. Below 64 KiB, no length is one in both byte
+    /// orders.
+    fn fits(self, length: u32) -> bool {
+        match self {
+            Self::Saved(_) => (SHORTEST..=LIMIT).contains(&length),
+            Self::Bare => (SHORTEST..1 << 16).contains(&length),
+        }
+    }
+
+    /// Whether the bytes are one message, as it is kept.
+    pub(crate) fn is_message(self, order: ByteOrder, bytes: &[u8]) -> bool {
+        let Some(word) = bytes.first_chunk() else {
+            return false;
+        };
+        let length = order.get(*word);
+        let kept = match self {
+            _ if !self.fits(length) => return false,
+            Self::Saved(_) => length.next_multiple_of(4),
+            Self::Bare => length,
+        };
+        usize::try_from(kept) == Ok(bytes.len())
+    }
+}
+
 /// The netlink messages of a raw image.
 #[derive(Debug)]
 pub struct Messages<R> {
     input: Input<R>,
     order: ByteOrder,
-    aligned: bool,
+    form: Form,
     done: bool,
     count: u64,
+    /// The last message as it is in the file.
+    raw: Vec<u8>,
 }
 
 impl<R: BufRead> Messages<R> {
@@ -39,21 +94,17 @@ impl<R: BufRead> Messages<R> {
         let mut messages = Self {
             input: Input::new(reader, Some(file.into())),
             order,
-            aligned: true,
+            form: Form::Bare,
             done: false,
             count: 0,
+            raw: Vec::new(),
         };
-        let magic = match kind {
-            Kind::Ifaddr => ADDRESSES,
-            Kind::Route | Kind::Route6 => ROUTES,
-            Kind::Rule => RULES,
-            Kind::NetnsCt | Kind::NetnsExp => {
-                messages.aligned = false;
-                return Ok(messages);
-            }
-            _ => {
-                return Err(messages.broken("kind with netlink messages"));
-            }
+        let Some(form) = Form::of(kind) else {
+            return Err(messages.broken("kind with netlink messages"));
+        };
+        messages.form = form;
+        let Some(magic) = form.magic() else {
+            return Ok(messages);
         };
         // ip was not there or had nothing to say: CRIU keeps the empty file.
         let Some(word) = messages.input.word(Part::Header)? else {
@@ -76,7 +127,20 @@ impl<R: BufRead> Messages<R> {
         let Some(word) = self.input.word(Part::Structure)? else {
             return Ok(None);
         };
-        let length = self.order.get(word);
+        let mut length = self.order.get(word);
+        let other = match self.order {
+            ByteOrder::Little => ByteOrder::Big,
+            ByteOrder::Big => ByteOrder::Little,
+        };
+        // Nothing else tells the byte order of connections.
+        if self.count == 0
+            && self.form == Form::Bare
+            && !self.form.fits(length)
+            && self.form.fits(other.get(word))
+        {
+            self.order = other;
+            length = other.get(word);
+        }
         if length > LIMIT {
             return Err(self.input.malformed(Defect::TooLong {
                 what: Part::Structure,
@@ -90,10 +154,12 @@ impl<R: BufRead> Messages<R> {
         }
         let mut rest = Vec::new();
         self.input.take(&mut rest, length - 4, Part::Structure)?;
-        if self.aligned {
+        self.raw = [&word[..], &rest].concat();
+        if self.form != Form::Bare {
             let mut padding = Vec::new();
             let over = (4 - length % 4) % 4;
             self.input.take(&mut padding, over, Part::Padding)?;
+            self.raw.extend(padding);
         }
         self.count += 1;
         let body = rest.split_off(HEADER - 4);
@@ -106,6 +172,21 @@ impl<R: BufRead> Messages<R> {
             order: self.order,
             body,
         }))
+    }
+
+    /// The last message as it is in the file.
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
+    /// Whether not even the magic of its format is there.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.input.offset() == 0
+    }
+
+    /// Byte order of the machine dumped on, as far as it is known.
+    pub(crate) fn order(&self) -> ByteOrder {
+        self.order
     }
 
     fn broken(&self, what: &'static str) -> Error {

@@ -3,8 +3,9 @@ use std::io::BufRead;
 use crate::error::{Defect, Part, Result};
 use crate::input::Input;
 
-/// Longest line that is read; the tools that write these texts make none near it.
-const LIMIT: usize = 1 << 20;
+/// Longest line that is read, with its end; the tools that write these texts make none
+/// near it.
+pub(crate) const LINE_LIMIT: usize = 1 << 20;
 
 /// The lines of a text image, without their ends. What is not UTF-8 is replaced.
 #[derive(Debug)]
@@ -22,35 +23,41 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    fn advance(&mut self) -> Result<Option<String>> {
+    /// The next line as it is, with its end.
+    pub(crate) fn whole(&mut self) -> Result<Option<Vec<u8>>> {
+        if self.done {
+            return Ok(None);
+        }
+        let next = self.advance();
+        self.done |= !matches!(next, Ok(Some(_)));
+        next
+    }
+
+    fn advance(&mut self) -> Result<Option<Vec<u8>>> {
         let mut line = Vec::new();
         loop {
             let buffer = self.input.fill()?;
             if buffer.is_empty() {
                 self.done = true;
-                if line.is_empty() {
-                    return Ok(None);
-                }
-                break;
+                return Ok((!line.is_empty()).then_some(line));
             }
             let end = buffer.iter().position(|b| *b == b'\n');
-            let piece = &buffer[..end.unwrap_or(buffer.len())];
-            let room = LIMIT - line.len();
+            let piece = &buffer[..end.map_or(buffer.len(), |end| end + 1)];
+            let room = LINE_LIMIT - line.len();
             line.extend_from_slice(&piece[..piece.len().min(room)]);
-            let count = piece.len() + usize::from(end.is_some());
-            if piece.len() > room {
+            let count = piece.len();
+            if count > room {
                 return Err(self.input.malformed(Defect::TooLong {
                     what: Part::Structure,
-                    length: u64::try_from(LIMIT).unwrap_or(0) + 1,
-                    limit: u64::try_from(LIMIT).unwrap_or(0),
+                    length: u64::try_from(LINE_LIMIT).unwrap_or(0) + 1,
+                    limit: u64::try_from(LINE_LIMIT).unwrap_or(0),
                 }));
             }
             self.input.consume(count);
             if end.is_some() {
-                break;
+                return Ok(Some(line));
             }
         }
-        Ok(Some(String::from_utf8_lossy(&line).into_owned()))
     }
 }
 
@@ -58,12 +65,11 @@ impl<R: BufRead> Iterator for Lines<R> {
     type Item = Result<String>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.done {
-            return None;
-        }
-        let next = self.advance().transpose();
-        self.done |= !matches!(next, Some(Ok(_)));
-        next
+        let line = self.whole().transpose()?;
+        Some(line.map(|line| {
+            let line = line.strip_suffix(b"\n").unwrap_or(&line);
+            String::from_utf8_lossy(line).into_owned()
+        }))
     }
 }
 
@@ -152,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_line_without_end_is_refused() {
-        let text = vec![b'x'; LIMIT + 2];
+        let text = vec![b'x'; LINE_LIMIT + 2];
         let mut lines = Lines::new("nftables-1.img", &text[..]);
         lines.next().unwrap().unwrap_err();
         assert!(lines.next().is_none());

@@ -58,7 +58,7 @@ impl Archive {
 
     fn start(&self) -> Result<Tar<Box<dyn BufRead>>> {
         let raw = (self.open)().map_err(|e| failed(&self.name, e))?;
-        let reader = decompressed(raw).map_err(|e| failed(&self.name, e))?;
+        let reader = decompressed(BufReader::with_capacity(64 << 10, raw), &self.name)?;
         Ok(Tar::new(reader, &self.name))
     }
 
@@ -73,8 +73,15 @@ impl Archive {
     }
 }
 
-fn decompressed(raw: Box<dyn Read>) -> io::Result<Box<dyn BufRead>> {
-    let mut raw = BufReader::with_capacity(64 << 10, raw);
+/// What an archive holds, whether or not it is compressed; errors tell it as `name`.
+pub(crate) fn decompressed<'a>(
+    raw: impl BufRead + 'a,
+    name: &str,
+) -> Result<Box<dyn BufRead + 'a>> {
+    decoder(raw).map_err(|e| failed(name, e))
+}
+
+fn decoder<'a>(mut raw: impl BufRead + 'a) -> io::Result<Box<dyn BufRead + 'a>> {
     let head = raw.fill_buf()?;
     if head.starts_with(&[0x1f, 0x8b]) {
         let reader = flate2::bufread::MultiGzDecoder::new(raw);

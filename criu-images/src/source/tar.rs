@@ -24,11 +24,32 @@ pub(crate) struct Tar<R> {
     done: bool,
 }
 
+/// What a header says of its member.
+pub(crate) struct Member {
+    pub(crate) path: String,
+    /// As in the header: `0` is a file.
+    pub(crate) kind: u8,
+    /// Bytes of the file, holes included.
+    pub(crate) size: u64,
+    pub(crate) mode: u64,
+    /// What a link leads to.
+    pub(crate) target: String,
+}
+
+impl Member {
+    fn is_file(&self) -> bool {
+        matches!(self.kind, b'0' | 0 | b'7')
+    }
+}
+
 /// What pax and GNU headers say of the member after them.
 #[derive(Default)]
 struct Override {
     path: Option<String>,
+    target: Option<String>,
     size: Option<u64>,
+    /// Its size with holes.
+    whole: Option<u64>,
 }
 
 impl<R: BufRead> Tar<R> {
@@ -43,15 +64,31 @@ impl<R: BufRead> Tar<R> {
 
     /// Path of the next regular file; after an error and at the end, none.
     pub(crate) fn next(&mut self) -> Result<Option<String>> {
+        loop {
+            match self.fused(false)? {
+                None => return Ok(None),
+                Some(member) if member.is_file() => return Ok(Some(member.path)),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The next member of any type, not to be read: of a file with holes the content
+    /// lies elsewhere.
+    pub(crate) fn member(&mut self) -> Result<Option<Member>> {
+        self.fused(true)
+    }
+
+    fn fused(&mut self, listing: bool) -> Result<Option<Member>> {
         if self.done {
             return Ok(None);
         }
-        let next = self.advance();
+        let next = self.advance(listing);
         self.done = !matches!(next, Ok(Some(_)));
         next
     }
 
-    fn advance(&mut self) -> Result<Option<String>> {
+    fn advance(&mut self, listing: bool) -> Result<Option<Member>> {
         let mut over = Override::default();
         loop {
             self.skip()?;
@@ -60,23 +97,45 @@ impl<R: BufRead> Tar<R> {
             };
             let kind = header[156];
             let size = number(&header[124..136]).ok_or_else(|| self.broken())?;
+            let mut whole = size;
             match kind {
                 b'L' => over.path = Some(self.name(size)?),
-                b'x' => self.pax(size, &mut over)?,
-                b'0' | 0 | b'7' => {
-                    self.begin(over.size.unwrap_or(size));
-                    return Ok(Some(over.path.unwrap_or_else(|| path(&header))));
-                }
+                b'K' => over.target = Some(self.name(size)?),
+                b'x' => self.pax(size, listing, &mut over)?,
                 // Holes are not told, so the content would be read in the wrong place.
-                b'S' => return Err(self.input.malformed(Defect::Archive(kind))),
-                // Links, folders, devices; of those only a header's size counts.
-                b'1'..=b'6' => {
-                    self.begin(0);
-                    over = Override::default();
+                b'S' if !listing => return Err(self.input.malformed(Defect::Archive(kind))),
+                b'0'..=b'7' | 0 | b'S' => {
+                    match kind {
+                        // Of these only a header's size counts.
+                        b'1'..=b'6' => self.begin(0),
+                        b'S' => {
+                            whole = number(&header[483..495]).ok_or_else(|| self.broken())?;
+                            self.holes(header[482])?;
+                            self.begin(size);
+                        }
+                        _ => self.begin(over.size.unwrap_or(size)),
+                    }
+                    return Ok(Some(Member {
+                        path: over.path.unwrap_or_else(|| path(&header)),
+                        kind,
+                        size: over.whole.or(over.size).unwrap_or(whole),
+                        mode: number(&header[100..108]).unwrap_or(0),
+                        target: over.target.unwrap_or_else(|| text(&header[157..257])),
+                    }));
                 }
                 _ => self.begin(size),
             }
         }
+    }
+
+    /// Skips the blocks that go on telling where the holes of a file are.
+    fn holes(&mut self, mut more: u8) -> Result<()> {
+        while more != 0 {
+            let mut block = Vec::new();
+            self.input.take(&mut block, 512, Part::Member)?;
+            more = block[504];
+        }
+        Ok(())
     }
 
     /// A header, or none at the end: two blocks of zeros, or the end of the file.
@@ -131,25 +190,27 @@ impl<R: BufRead> Tar<R> {
     }
 
     /// Lines of `LENGTH KEY=VALUE`.
-    fn pax(&mut self, size: u64, over: &mut Override) -> Result<()> {
+    fn pax(&mut self, size: u64, listing: bool, over: &mut Override) -> Result<()> {
         let content = self.small(size, PAX_LIMIT)?;
         let mut rest = content.as_slice();
+        let mut name = None;
         while !rest.is_empty() {
             let line = pax_line(rest).ok_or_else(|| self.broken())?;
             rest = &rest[line.len..];
             match line.key {
                 b"path" => over.path = Some(text(line.value)),
-                b"size" => {
-                    let size = std::str::from_utf8(line.value).ok();
-                    let size = size.and_then(|s| s.parse().ok());
-                    over.size = Some(size.ok_or_else(|| self.broken())?);
-                }
-                key if key.starts_with(b"GNU.sparse.") => {
+                b"linkpath" => over.target = Some(text(line.value)),
+                b"size" => over.size = Some(decimal(line.value).ok_or_else(|| self.broken())?),
+                // The path beside it is one that `tar` made up.
+                b"GNU.sparse.name" if listing => name = Some(text(line.value)),
+                b"GNU.sparse.realsize" if listing => over.whole = decimal(line.value),
+                key if key.starts_with(b"GNU.sparse.") && !listing => {
                     return Err(self.input.malformed(Defect::Archive(b'S')));
                 }
                 _ => {}
             }
         }
+        over.path = name.or_else(|| over.path.take());
         Ok(())
     }
 
@@ -214,6 +275,10 @@ impl<R: BufRead> BufRead for Tar<R> {
         self.left = self.left.saturating_sub(u64::try_from(count).unwrap_or(0));
         self.input.consume(count);
     }
+}
+
+fn decimal(value: &[u8]) -> Option<u64> {
+    str::from_utf8(value).ok()?.parse().ok()
 }
 
 struct PaxLine<'a> {

@@ -7,7 +7,7 @@ use super::set::Set;
 use crate::kind::Kind;
 use crate::memory::{self, AddrRange, Chain, Loss, Origin, PageSize, Piece, Table};
 use crate::name::Name;
-use crate::proto::{MmEntry, StatsEntry};
+use crate::proto::{DumpStatsEntry, MmEntry, StatsEntry};
 use crate::source::{Folder, Source};
 
 const KINDS: [Kind; 2] = [Kind::Pagemap, Kind::ShmemPagemap];
@@ -49,12 +49,12 @@ pub(crate) fn check(set: &mut Set, chain: &Chain, index: usize) {
         }
     }
     if whole && index == 0 {
-        statistics(set, counts);
+        statistics(set, chain, counts);
     }
 }
 
 /// The dump counted what it wrote.
-fn statistics(set: &mut Set, [task, shared]: [(u64, u64); 2]) {
+fn statistics(set: &mut Set, chain: &Chain, [task, shared]: [(u64, u64); 2]) {
     let (Some(name), Some(tree)) = (Name::parse("stats-dump"), Name::single(Kind::Pstree)) else {
         return;
     };
@@ -67,21 +67,35 @@ fn statistics(set: &mut Set, [task, shared]: [(u64, u64); 2]) {
     if !set.has(tree) || told.pages_lazy > 0 {
         return;
     }
-    for (field, told, found) in [
-        ("pages_written", Some(told.pages_written), task.0),
-        (
-            "pages_skipped_parent",
-            Some(told.pages_skipped_parent),
-            task.1,
-        ),
-        ("shpages_written", told.shpages_written, shared.0),
-        (
-            "shpages_skipped_parent",
-            told.shpages_skipped_parent,
-            shared.1,
-        ),
-    ] {
-        if let Some(told) = told.filter(|told| *told != found) {
+    // A CRIU that made the rounds before as well goes on counting from there.
+    let before = chain.folders().get(1).and_then(|parent| {
+        let parent = Folder::open(parent).ok()?;
+        let image = parent.image(name).ok()??;
+        image.entries::<StatsEntry>().next()?.ok()?.dump
+    });
+    let counts = |stats: &DumpStatsEntry| {
+        [
+            Some(stats.pages_written),
+            Some(stats.pages_skipped_parent),
+            stats.shpages_written,
+            stats.shpages_skipped_parent,
+        ]
+    };
+    let before = before.as_ref().map_or([None; 4], counts);
+    let fields = [
+        ("pages_written", task.0),
+        ("pages_skipped_parent", task.1),
+        ("shpages_written", shared.0),
+        ("shpages_skipped_parent", shared.1),
+    ];
+    for ((field, found), (told, before)) in fields
+        .into_iter()
+        .zip(counts(&told).into_iter().zip(before))
+    {
+        let Some(told) = told.filter(|told| *told != found) else {
+            continue;
+        };
+        if before.and_then(|before| told.checked_sub(before)) != Some(found) {
             set.warn(name, Flaw::Count { field, told, found });
         }
     }

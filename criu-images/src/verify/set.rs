@@ -71,6 +71,11 @@ impl Set {
         })
     }
 
+    /// Whether no file of it is an image.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
     /// Reads every image to its end.
     pub(crate) fn read_all(&mut self) {
         for name in self.images.clone() {
@@ -213,9 +218,10 @@ impl Set {
     }
 
     /// What nothing refers to, and would only be there for something else.
-    pub(crate) fn leftovers(&mut self) {
-        // Without the tree, all that belongs to it would be one.
-        let tree = Name::single(Kind::Pstree).is_some_and(|name| self.is_sound(name));
+    pub(crate) fn leftovers(&mut self, newest: bool) {
+        // Without the tree, all that belongs to it would be one. That of a parent is not
+        // looked at: only its memory is needed.
+        let tree = newest && Name::single(Kind::Pstree).is_some_and(|name| self.is_sound(name));
         let left: Vec<_> = self
             .images
             .difference(&self.used)

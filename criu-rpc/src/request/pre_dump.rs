@@ -14,7 +14,8 @@ use crate::reply::{Outcome, PreDumped};
 /// [parent](super::Dump::parent) has less to write while the tree is stopped
 /// (`SINGLE_PRE_DUMP`, CRIU 3.17).
 ///
-/// Needs a kernel with soft-dirty: [`Features::mem_track`](crate::Features::mem_track).
+/// Needs a kernel with soft-dirty: [`Features::mem_track`](crate::Features::mem_track). CRIU
+/// up to 4.2 also has to be root for it, for it opens `/proc/PID/clear_refs` to read.
 #[derive(Debug)]
 pub struct PreDump<'a>(pub(super) Draft<'a>);
 

@@ -6,8 +6,3 @@ shared[:5] = b"shmem"
 private = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 for page in range(0, 256, 3):
     private[page * 4096] = 1
-try:
-    huge = mmap.mmap(-1, 2 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)
-    huge[0] = 1
-except OSError:
-    pass  # the machine has no huge pages to give

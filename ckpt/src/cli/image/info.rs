@@ -118,11 +118,11 @@ impl Told {
             "file": file,
             "kind": self.kind.template(),
             "magic": self.kind.magic_name(),
-            "version": self.version(),
-            "byte_order": match self.header.order {
+            "version": (!self.kind.is_raw()).then(|| self.version()),
+            "byte_order": (!self.kind.is_raw()).then_some(match self.header.order {
                 ByteOrder::Little => "little",
                 ByteOrder::Big => "big",
-            },
+            }),
             "count": self.count,
             "error": null,
         })
@@ -132,15 +132,15 @@ impl Told {
 /// One file of several.
 enum Line {
     Image(Told),
-    /// Without header and records.
-    Raw,
+    /// Pages, which have no entries.
+    Pages,
     Broken(criu_images::Error),
 }
 
 impl Line {
     fn of(name: Name, content: &mut dyn BufRead) -> Self {
-        if name.kind().is_raw() {
-            return Self::Raw;
+        if name.kind() == Kind::Pages {
+            return Self::Pages;
         }
         match Image::buffered(name, content).and_then(Told::of) {
             Ok(told) => Self::Image(told),
@@ -158,7 +158,7 @@ fn text_set(output: &mut Output, found: &[(Name, Line)]) -> std::io::Result<()> 
                 let magic = told.kind.magic_name();
                 writeln!(output, "{name:<24} {magic:<14} {}", told.count)?;
             }
-            Line::Raw => writeln!(output, "{name:<24} {:<14} -", "-")?,
+            Line::Pages => writeln!(output, "{name:<24} {:<14} -", "-")?,
             Line::Broken(error) => writeln!(output, "{name:<24} broken: {error}")?,
         }
     }
@@ -181,7 +181,7 @@ fn json_set(output: &mut Output, found: &[(Name, Line)]) -> std::io::Result<()> 
         };
         match line {
             Line::Image(told) => told.json(&file),
-            Line::Raw => bare(Value::Null),
+            Line::Pages => bare(Value::Null),
             Line::Broken(error) => bare(error.to_string().into()),
         }
     };

@@ -5,11 +5,11 @@ use crate::error::Result;
 
 /// Files in memory.
 #[derive(Debug, Clone, Default)]
-pub struct Memory {
+pub struct InMemory {
     files: BTreeMap<String, Vec<u8>>,
 }
 
-impl Memory {
+impl InMemory {
     /// No file.
     pub fn new() -> Self {
         Self::default()
@@ -26,7 +26,7 @@ impl Memory {
     }
 }
 
-impl Source for Memory {
+impl Source for InMemory {
     fn names(&self) -> Result<Vec<String>> {
         Ok(self.files.keys().cloned().collect())
     }

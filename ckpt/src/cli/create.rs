@@ -1,0 +1,230 @@
+//! `ckpt create`: `docker checkpoint create`, of any process tree.
+
+use std::io::Write as _;
+use std::time::Duration;
+
+use ckpt::{Checkpoint, CheckpointName, Criu, Error};
+use clap::{Args, ValueEnum};
+use criu_rpc::LogLevel;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output::Output;
+use super::place::Place;
+use super::progress::{Loudness, Progress};
+use super::show::document;
+use super::words;
+
+#[derive(Debug, Args)]
+pub(crate) struct Create {
+    /// The process; its descendants go along
+    pid: u32,
+
+    /// What to call the checkpoint
+    #[arg(value_parser = super::name)]
+    name: CheckpointName,
+
+    /// Lets it run on, instead of ending it once the checkpoint is whole
+    #[arg(short = 'R', long)]
+    leave_running: bool,
+
+    #[command(flatten)]
+    dumping: Dumping,
+
+    /// Watches for changes of memory, so that this can be the parent of an incremental one
+    #[arg(long)]
+    track_mem: bool,
+
+    /// Keeps only what changed since this checkpoint, made with --track-mem
+    #[arg(long, value_name = "NAME", value_parser = super::name)]
+    parent: Option<CheckpointName>,
+
+    #[command(flatten)]
+    place: Place,
+
+    #[command(flatten)]
+    loudness: Loudness,
+
+    /// One JSON document, of the checkpoint or of what it needs
+    #[arg(long)]
+    json: bool,
+}
+
+/// What can be asked of any dump.
+#[derive(Debug, Args)]
+pub(super) struct Dumping {
+    /// Allows what it needs, where nothing is lost: --shell-job, --tcp-established,
+    /// --file-locks, --ghost-limit
+    #[arg(long)]
+    auto: bool,
+
+    /// Its terminal is outside the tree: it was started from a shell
+    #[arg(short = 'j', long)]
+    shell_job: bool,
+
+    /// Takes established TCP connections along
+    #[arg(long)]
+    tcp_established: bool,
+
+    /// Closes established TCP connections in what is restored
+    #[arg(long, conflicts_with = "tcp_established")]
+    tcp_close: bool,
+
+    /// Takes file locks along
+    #[arg(short = 'l', long)]
+    file_locks: bool,
+
+    /// Allows datagram sockets to processes outside the tree, such as /dev/log
+    #[arg(short = 'x', long)]
+    ext_unix_sk: bool,
+
+    /// Allows open files that were deleted and have another name
+    #[arg(long)]
+    link_remap: bool,
+
+    /// The largest deleted file that goes along, in bytes; 1 MiB without it
+    #[arg(long, value_name = "BYTES")]
+    ghost_limit: Option<u32>,
+
+    /// Leaves out something outside the tree: mnt[/data]:data, file[MNT:INODE],
+    /// unix[INODE], net[INODE]:name
+    #[arg(long, value_name = "WHAT")]
+    external: Vec<String>,
+
+    /// The folder that is the root of the file system for it
+    #[arg(long, value_name = "DIR")]
+    root: Option<String>,
+
+    /// How packets for its connections are held off meanwhile
+    #[arg(long, value_name = "METHOD")]
+    network_lock: Option<Lock>,
+
+    /// Gives up after so long, such as 30s; it runs on then
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+
+    /// Logs what CRIU does; twice: each detail
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Lock {
+    Iptables,
+    Nftables,
+    Skip,
+}
+
+impl From<Lock> for criu_rpc::NetworkLock {
+    fn from(lock: Lock) -> Self {
+        match lock {
+            Lock::Iptables => Self::Iptables,
+            Lock::Nftables => Self::Nftables,
+            Lock::Skip => Self::Skip,
+        }
+    }
+}
+
+/// CRIU's levels for `-v` and `-vv`.
+pub(super) fn level(verbose: u8) -> Option<LogLevel> {
+    match verbose {
+        0 => None,
+        1 => Some(LogLevel::Info),
+        _ => Some(LogLevel::Debug),
+    }
+}
+
+impl Create {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let store = self.place.open()?;
+        let mut progress = Progress::new(self.loudness);
+        let made = Criu::find().map_err(Error::from).and_then(|criu| {
+            self.asked()
+                .run(&criu, &store, |event| progress.tell(&event))
+        });
+        drop(progress);
+        let mut output = Output::stdout();
+        match made {
+            Ok(checkpoint) => {
+                let told = self.told(&mut output, &checkpoint);
+                output.finish(told.map_err(Failure::Stdout))
+            }
+            Err(error) => {
+                if let (true, Error::Needs { needs, .. }) = (self.json, &error) {
+                    let document = json!({ "error": error.to_string(), "needs": needs });
+                    let told = writeln!(output, "{document}");
+                    output.finish(told.map_err(Failure::Stdout))?;
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    fn asked(&self) -> ckpt::Create {
+        let create = self.dumping.asked(self.pid, self.name.clone());
+        let create = create
+            .leave_running(self.leave_running)
+            .track_mem(self.track_mem);
+        match &self.parent {
+            Some(parent) => create.parent(parent.clone()),
+            None => create,
+        }
+    }
+
+    fn told(&self, output: &mut Output, checkpoint: &Checkpoint) -> std::io::Result<()> {
+        if self.json {
+            return writeln!(output, "{}", document(checkpoint));
+        }
+        if self.loudness.quiet {
+            return Ok(());
+        }
+        let manifest = checkpoint.manifest();
+        write!(
+            output,
+            "{}: {}, {} in {}",
+            manifest.name,
+            words::count(manifest.tasks.len(), "process", "processes"),
+            words::size(manifest.sizes.total),
+            words::count(manifest.files.len(), "file", "files"),
+        )?;
+        match manifest.times.frozen {
+            Some(frozen) if self.leave_running => {
+                writeln!(output, "; stopped for {}", words::duration(frozen))
+            }
+            _ => writeln!(output),
+        }
+    }
+}
+
+impl Dumping {
+    /// A checkpoint with these options.
+    pub(super) fn asked(&self, pid: u32, name: CheckpointName) -> ckpt::Create {
+        let mut create = ckpt::Create::new(pid, name)
+            .auto(self.auto)
+            .shell_job(self.shell_job)
+            .tcp_established(self.tcp_established)
+            .tcp_close(self.tcp_close)
+            .file_locks(self.file_locks)
+            .ext_unix_sk(self.ext_unix_sk)
+            .link_remap(self.link_remap);
+        for external in &self.external {
+            create = create.external(external);
+        }
+        if let Some(bytes) = self.ghost_limit {
+            create = create.ghost_limit(bytes);
+        }
+        if let Some(root) = &self.root {
+            create = create.root(root);
+        }
+        if let Some(lock) = self.network_lock {
+            create = create.network_lock(lock.into());
+        }
+        if let Some(limit) = self.timeout {
+            create = create.time_limit(limit);
+        }
+        if let Some(level) = level(self.verbose) {
+            create = create.log_level(level);
+        }
+        create
+    }
+}

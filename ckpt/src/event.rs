@@ -1,0 +1,67 @@
+//! `Event`: what a checkpoint or restore tells while it is at work.
+
+use std::fmt;
+
+use criu_rpc::Progress;
+
+use crate::needs::Need;
+
+/// Something that those who wait may want to see.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// Another part of the work begins.
+    Phase(Phase),
+    /// The tree needs this, and it was allowed without being asked for.
+    Allowed(Need),
+    /// How far CRIU is.
+    Criu(Progress),
+}
+
+/// A part of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The tree, or the checkpoint, and the machine are looked over.
+    Check,
+    /// CRIU stops the tree and writes its images.
+    Dump,
+    /// The images are read to see that they are whole.
+    Verify,
+    /// Digests are taken, and all is written to the disk.
+    Commit,
+    /// CRIU makes the tree.
+    Restore,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Check => "check",
+            Self::Dump => "dump",
+            Self::Verify => "verify",
+            Self::Commit => "commit",
+            Self::Restore => "restore",
+        })
+    }
+}
+
+/// Who hears of events. Cheap to share with the closures that CRIU's client calls.
+pub(crate) struct Listener<'a>(std::sync::Mutex<&'a mut (dyn FnMut(Event) + Send)>);
+
+impl<'a> Listener<'a> {
+    pub(crate) fn new(events: &'a mut (dyn FnMut(Event) + Send)) -> Self {
+        Self(events.into())
+    }
+
+    pub(crate) fn tell(&self, event: Event) {
+        // One that panicked before is not called again.
+        if let Ok(mut events) = self.0.lock() {
+            events(event);
+        }
+    }
+
+    pub(crate) fn phase(&self, phase: Phase) {
+        self.tell(Event::Phase(phase));
+    }
+}

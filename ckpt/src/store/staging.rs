@@ -1,0 +1,307 @@
+//! `Staging`: a checkpoint that is not one yet.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::lock::{Lock, Share};
+use super::{Checkpoint, Hold, Store, clear, sync_folder};
+use crate::error::{Error, Result, at};
+use crate::manifest::{
+    Digest, FileRecord, IMAGES, MANIFEST_ASIDE, Manifest, PARENT_LINK, Parent, open, survey,
+};
+use crate::name::CheckpointName;
+
+/// What comes before the name of a checkpoint that is being written.
+pub(super) const NEW: &str = ".new.";
+
+/// A folder in which a checkpoint is written: a checkpoint once it is
+/// [committed](Self::commit), removed when it is dropped before that.
+#[derive(Debug)]
+#[must_use = "dropped, what is in it is removed"]
+pub struct Staging {
+    store: Store,
+    name: CheckpointName,
+    path: PathBuf,
+    parent: Option<(Parent, Hold)>,
+    /// Whether it takes the place of the checkpoint of its name.
+    replaces: bool,
+    /// `None` once the folder is no longer ours to remove.
+    lock: Option<Lock>,
+}
+
+impl Staging {
+    pub(super) fn begin(store: &Store, name: &CheckpointName, replaces: bool) -> Result<Self> {
+        let names = store.lock()?;
+        let staging = match Self::take(store, name, replaces)? {
+            Some(left) => {
+                // Ours to clear: who wrote it has ended. Others see it locked meanwhile.
+                drop(names);
+                let inside = fs::read_dir(&left.path).map_err(at(&left.path))?;
+                for entry in inside {
+                    let path = entry.map_err(at(&left.path))?.path();
+                    let folder = fs::symlink_metadata(&path).is_ok_and(|file| file.is_dir());
+                    if folder {
+                        clear(&path)?;
+                    } else {
+                        fs::remove_file(&path).map_err(at(&path))?;
+                    }
+                }
+                left
+            }
+            None => {
+                let path = store.root.join(format!("{NEW}{name}"));
+                let made = DirBuilder::new().mode(0o700).create(&path);
+                made.map_err(at(&path))?;
+                let made = Self::take(store, name, replaces)?;
+                drop(names);
+                made.ok_or_else(|| at(&path)(ErrorKind::NotFound.into()))?
+            }
+        };
+        let images = staging.images();
+        let made = DirBuilder::new().mode(0o700).create(&images);
+        made.map_err(at(&images))?;
+        Ok(staging)
+    }
+
+    pub(super) fn resume(store: &Store, name: &CheckpointName) -> Result<Option<Self>> {
+        if !store.root.exists() {
+            return Ok(None);
+        }
+        let _names = store.lock()?;
+        Self::take(store, name, false)
+    }
+
+    /// Takes hold of the folder, if there is one. Wants the store's lock.
+    fn take(store: &Store, name: &CheckpointName, replaces: bool) -> Result<Option<Self>> {
+        if !replaces && store.folder(name).exists() {
+            return Err(Error::Exists {
+                name: name.clone(),
+                store: store.root.clone(),
+            });
+        }
+        let path = store.root.join(format!("{NEW}{name}"));
+        let lock = match Lock::of_folder(&path, Share::Alone) {
+            Ok(Some(lock)) => lock,
+            Ok(None) => {
+                return Err(Error::Busy {
+                    name: name.clone(),
+                    store: store.root.clone(),
+                });
+            }
+            Err(error) if super::gone(&error) => return Ok(None),
+            Err(error) => return Err(at(&path)(error)),
+        };
+        Ok(Some(Self {
+            store: store.clone(),
+            name: name.clone(),
+            path,
+            parent: None,
+            replaces,
+            lock: Some(lock),
+        }))
+    }
+
+    /// The name that the checkpoint will have.
+    pub fn name(&self) -> &CheckpointName {
+        &self.name
+    }
+
+    /// Its folder, for now.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The folder for its images, for now. It is there, and empty at first.
+    pub fn images(&self) -> PathBuf {
+        self.path.join(IMAGES)
+    }
+
+    /// Builds on another checkpoint, which cannot be removed from now on. Gives the path of
+    /// its images as CRIU wants that of a parent: relative to the folder of images.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::hold`].
+    pub fn based_on(&mut self, parent: &Checkpoint) -> Result<String> {
+        let hold = parent.hold()?;
+        let id = parent.manifest().id.clone();
+        let name = parent.name().clone();
+        let link = format!("../../{name}/{IMAGES}");
+        self.parent = Some((Parent { name, id }, hold));
+        Ok(link)
+    }
+
+    /// Makes it a checkpoint: digests are taken of all files, everything is written to the
+    /// disk, and the folder gets its name. Until that very moment there is no checkpoint.
+    ///
+    /// `manifest` gets its name, files, sizes and parent from here.
+    ///
+    /// # Errors
+    /// [`Error::Foreign`] if something else than files is in the folder; if it cannot be
+    /// written. What was written is removed then.
+    pub fn commit(self, manifest: Manifest) -> Result<Checkpoint> {
+        self.commit_some(manifest, |_| true)
+    }
+
+    /// As [`commit`](Self::commit), but only of these files digests are taken: others are
+    /// still being written, and follow with [`Checkpoint::complete`].
+    pub(crate) fn commit_some(
+        self,
+        mut manifest: Manifest,
+        of: impl Fn(&str) -> bool,
+    ) -> Result<Checkpoint> {
+        manifest.set_files(records(&self.path, of)?);
+        self.finish(manifest)
+    }
+
+    /// As [`commit`](Self::commit), for files that came with a manifest: those it tells of
+    /// must all be there, as long as it says, and no others. That they hold what it says is
+    /// for the caller to see to, while it writes them.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit), and [`Error::Files`].
+    pub fn commit_received(self, manifest: Manifest) -> Result<Checkpoint> {
+        let found = survey(&self.path)?;
+        let told: BTreeMap<_, _> = manifest
+            .files
+            .iter()
+            .map(|file| (file.path.clone(), file.bytes))
+            .collect();
+        let missing = told
+            .iter()
+            .find(|(path, bytes)| found.get(*path) != Some(bytes));
+        let added = found.keys().find(|path| !told.contains_key(*path));
+        if let Some(path) = missing.map(|(path, _)| path).or(added) {
+            return Err(Error::Files {
+                path: self.path.join(path),
+            });
+        }
+        let files = manifest.files.clone();
+        let mut manifest = manifest;
+        manifest.set_files(files);
+        self.finish(manifest)
+    }
+
+    fn finish(mut self, mut manifest: Manifest) -> Result<Checkpoint> {
+        manifest.version = Manifest::VERSION;
+        manifest.name = self.name.clone();
+        manifest.parent = self.parent.as_ref().map(|(parent, _)| parent.clone());
+        self.link_parent(manifest.parent.as_ref())?;
+        write_manifest(&self.path, &manifest)?;
+        self.sync(&manifest)?;
+
+        let to = self.store.folder(&self.name);
+        let names = self.store.lock()?;
+        if self.replaces {
+            // Readers are kept out by who asked for the replacement.
+            let swapped = renameat_with(CWD, &self.path, CWD, &to, RenameFlags::EXCHANGE);
+            swapped.map_err(|errno| at(&to)(errno.into()))?;
+        } else if to.exists() {
+            return Err(Error::Exists {
+                name: self.name.clone(),
+                store: self.store.root.clone(),
+            });
+        } else {
+            fs::rename(&self.path, &to).map_err(at(&to))?;
+        }
+        // What is locked is the checkpoint now.
+        self.lock = None;
+        let synced = sync_folder(&self.store.root);
+        drop(names);
+        synced?;
+        if self.replaces {
+            // The one it replaced has come here. What stays of it is for fsck.
+            clear(&self.path).ok();
+        }
+        Ok(Checkpoint::committed(&self.store, to, manifest))
+    }
+
+    /// Keeps the folder as it is, to be [resumed](Store::resume), or cleared by
+    /// [`Store::fsck`] or the next checkpoint of that name.
+    pub fn leave(mut self) {
+        self.lock = None;
+    }
+
+    /// Moves a log out of the folder, to where it stays when that is removed.
+    pub(crate) fn keep_log(&self, log: &str) -> Option<PathBuf> {
+        let kept = self.store.root.join(format!(".{}.{log}", self.name));
+        fs::rename(self.path.join(log), &kept).ok()?;
+        Some(kept)
+    }
+
+    fn link_parent(&self, parent: Option<&Parent>) -> Result<()> {
+        let link = self.path.join(PARENT_LINK);
+        match fs::remove_file(&link) {
+            Err(error) if !super::gone(&error) => return Err(at(&link)(error)),
+            _ => {}
+        }
+        let Some(parent) = parent else {
+            return Ok(());
+        };
+        symlink(format!("../../{}/{IMAGES}", parent.name), &link).map_err(at(&link))
+    }
+
+    /// Writes all to the disk, for the owner alone.
+    fn sync(&self, manifest: &Manifest) -> Result<()> {
+        let mut folders = vec![self.path.clone()];
+        for file in &manifest.files {
+            let path = self.path.join(&file.path);
+            let handle = open(&path)?;
+            let private = handle.set_permissions(Permissions::from_mode(0o600));
+            private.map_err(at(&path))?;
+            handle.sync_all().map_err(at(&path))?;
+            // A folder may hold no file, save other folders.
+            for folder in path.ancestors().skip(1).take_while(|it| *it != self.path) {
+                if !folders.iter().any(|known| known == folder) {
+                    folders.push(folder.to_owned());
+                }
+            }
+        }
+        for folder in folders.iter().rev() {
+            let private = fs::set_permissions(folder, Permissions::from_mode(0o700));
+            private.map_err(at(folder))?;
+            sync_folder(folder)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        if self.lock.is_some() {
+            // What stays is for fsck.
+            clear(&self.path).ok();
+        }
+    }
+}
+
+/// Takes the digests of files in a folder.
+pub(super) fn records(folder: &Path, of: impl Fn(&str) -> bool) -> Result<Vec<FileRecord>> {
+    let mut files = Vec::new();
+    for path in survey(folder)?.into_keys().filter(|path| of(path)) {
+        let full = folder.join(&path);
+        let (blake3, bytes) = Digest::of(open(&full)?).map_err(at(&full))?;
+        files.push(FileRecord {
+            path,
+            bytes,
+            blake3,
+        });
+    }
+    Ok(files)
+}
+
+/// Puts a manifest into a folder, in one step.
+pub(super) fn write_manifest(folder: &Path, manifest: &Manifest) -> Result<()> {
+    let path = folder.join(Manifest::FILE);
+    let aside = folder.join(MANIFEST_ASIDE);
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&aside).map_err(at(&aside))?;
+    file.write_all(&manifest.to_json()).map_err(at(&aside))?;
+    file.sync_all().map_err(at(&aside))?;
+    fs::rename(&aside, &path).map_err(at(&path))
+}

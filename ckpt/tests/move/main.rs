@@ -1,0 +1,13 @@
+//! Checkpoints on the move, and the machines they move between: `ckpt check`.
+
+// What `#[test]` functions may do, their helpers may.
+#![allow(clippy::unwrap_used)]
+
+mod carry;
+mod check;
+mod command;
+mod hostile;
+mod live;
+mod made;
+mod prune;
+mod words;

@@ -1,0 +1,263 @@
+//! `WriteProtect`: written pages are those that are no longer write-protected.
+
+use std::io;
+
+use super::error::{Act, Obstacle, TrackError};
+use super::inject::userfaultfd_of;
+use super::scan::{Mode, Scanner, Wanted, is_swapped};
+use super::task::Task;
+use super::uffd::Uffd;
+use crate::memory::AddrRange;
+use crate::track::dirty::DirtySet;
+use crate::track::observation::{Observation, Tracker, Way};
+use crate::track::vma::{Scope, Vma};
+
+/// Tracks a task by asynchronous write-protection (userfaultfd and `PAGEMAP_SCAN`, Linux
+/// 6.7).
+///
+/// What happened to a mapping since the last look is not guessed from its addresses: the
+/// kernel forgets the registration of what is new, moved, or in a forked child, and then all
+/// of it is unknown. After an `execve` that is everything.
+///
+/// While this is there, the task's mappings are registered (`uw` in `/proc/PID/smaps`), but
+/// the task itself holds nothing, so CRIU dumps it. When this is dropped, or its process
+/// dies, the kernel takes all protection back.
+#[derive(Debug)]
+pub struct WriteProtect {
+    task: Task,
+    /// None before the first look, and after one that failed.
+    uffd: Option<Uffd>,
+    last: DirtySet,
+}
+
+impl WriteProtect {
+    /// Tracks a process. It may be this one; else one of its threads is stopped for an
+    /// instant, and made to open a userfaultfd: that takes the rights of a tracer, and x86-64.
+    ///
+    /// # Errors
+    /// If there is no such process, or it cannot be tracked so:
+    /// [`TrackError::Impossible`] says why.
+    pub fn of(pid: u32) -> Result<Self, TrackError> {
+        Self::of_task(Task::open(pid)?)
+    }
+
+    /// Tracks this process.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_this_process() -> Result<Self, TrackError> {
+        Self::of_task(Task::this_process()?)
+    }
+
+    fn of_task(task: Task) -> Result<Self, TrackError> {
+        if !scanner(&task)?.is_supported() {
+            return Err(impossible(&task, Obstacle::NoPagemapScan));
+        }
+        Ok(Self {
+            uffd: Some(uffd(&task)?),
+            last: DirtySet::new(task.page_size()),
+            task,
+        })
+    }
+
+    fn failed(&self, act: Act) -> impl Fn(io::Error) -> TrackError + use<> {
+        let pid = self.task.pid();
+        move |source| TrackError::System { pid, act, source }
+    }
+}
+
+/// Ranges as they are found.
+#[derive(Default)]
+struct Found {
+    resident: Vec<AddrRange>,
+    written: Vec<AddrRange>,
+    /// Nothing is known of them, whether they have content or not.
+    unknown: Vec<AddrRange>,
+    /// Mappings that were not tracked: nothing is known of their resident pages.
+    untracked: Vec<AddrRange>,
+}
+
+/// A look at a mapping.
+struct Look<'a> {
+    uffd: &'a Uffd,
+    scanner: &'a mut Scanner,
+    is_first: bool,
+    found: Found,
+}
+
+/// What becomes of a look when something is in its way.
+enum Hindrance {
+    /// The task has another address space than the userfaultfd.
+    OtherMemory,
+    /// Another tracker works on it.
+    Tracked,
+    Failed(Act, io::Error),
+}
+
+impl Look<'_> {
+    fn at(&mut self, vma: &Vma) -> Result<(), Hindrance> {
+        match vma.scope() {
+            Scope::Outside => return Ok(()),
+            Scope::Shared => self.found.unknown.push(vma.range),
+            Scope::Private => self.private(vma)?,
+        }
+        let wanted = match vma.scope() {
+            Scope::Shared => Wanted::SHARED,
+            _ => Wanted::RESIDENT,
+        };
+        let Found {
+            resident, unknown, ..
+        } = &mut self.found;
+        // A page of a file that is dropped leaves a marker which looks like a swapped page.
+        let has_file = vma.scope() == Scope::Private && vma.has_file();
+        self.scanner
+            .scan(vma.range, wanted, Mode::Look, |range, categories| {
+                resident.push(range);
+                if has_file && is_swapped(categories) {
+                    unknown.push(range);
+                }
+            })
+            .map_err(|source| Hindrance::Failed(Act::Pagemap, source))
+    }
+
+    fn private(&mut self, vma: &Vma) -> Result<(), Hindrance> {
+        if !self.is_first {
+            match self.protect(vma) {
+                Ok(found) => {
+                    self.found.written.extend(found);
+                    return Ok(());
+                }
+                Err(error) if is(&error, libc::EPERM) => {}
+                Err(source) => return Err(Hindrance::Failed(Act::Protect, source)),
+            }
+        }
+        // New, moved, or never looked at.
+        self.found.untracked.push(vma.range);
+        match self.uffd.register(vma.range) {
+            Ok(()) => {}
+            Err(_) if self.uffd.is_orphan(vma.range) => return Err(Hindrance::OtherMemory),
+            Err(error) if is(&error, libc::EBUSY) && self.is_first => {
+                // One that is asynchronous too is a tracker: it would lose what we take.
+                let each = |_, _| {};
+                return match self
+                    .scanner
+                    .scan(vma.range, Wanted::WRITTEN, Mode::Check, each)
+                {
+                    Ok(()) => Err(Hindrance::Tracked),
+                    Err(_) => Ok(()),
+                };
+            }
+            // Not to be registered, or gone since: it stays unknown.
+            Err(_) => return Ok(()),
+        }
+        if self.uffd.unprotect(vma.range).is_err() {
+            // Replaced meanwhile, or it cannot be protected: it stays unknown.
+            return Ok(());
+        }
+        match self.protect(vma) {
+            Ok(_) => Ok(()),
+            // Replaced meanwhile.
+            Err(error) if is(&error, libc::EPERM) => Ok(()),
+            Err(source) => Err(Hindrance::Failed(Act::Protect, source)),
+        }
+    }
+
+    fn protect(&mut self, vma: &Vma) -> io::Result<Vec<AddrRange>> {
+        let mut found = Vec::new();
+        self.scanner
+            .scan(vma.range, Wanted::WRITTEN, Mode::Protect, |range, _| {
+                found.push(range);
+            })?;
+        Ok(found)
+    }
+}
+
+impl Tracker for WriteProtect {
+    type Error = TrackError;
+
+    fn way(&self) -> Way {
+        Way::WriteProtect
+    }
+
+    fn look(&mut self) -> Result<Observation, TrackError> {
+        let mut is_first = self.last.is_empty();
+        // If this fails, part of what was written is told to nobody.
+        let last = std::mem::replace(&mut self.last, DirtySet::new(self.task.page_size()));
+        // Once more after an execve; one that never stops to do so is not waited for.
+        for _ in 0..3 {
+            let current = match self.uffd.take() {
+                Some(current) => current,
+                None => uffd(&self.task)?,
+            };
+            let vmas = self.task.maps()?;
+            let mut scanner = scanner(&self.task)?;
+            let mut look = Look {
+                uffd: &current,
+                scanner: &mut scanner,
+                is_first,
+                found: Found::default(),
+            };
+            match vmas.iter().try_for_each(|vma| look.at(vma)) {
+                Ok(()) => {}
+                Err(Hindrance::OtherMemory) => {
+                    is_first = true;
+                    continue;
+                }
+                Err(Hindrance::Tracked) => return Err(impossible(&self.task, Obstacle::Tracked)),
+                Err(Hindrance::Failed(act, source)) => {
+                    self.task.check()?;
+                    return Err(self.failed(act)(source));
+                }
+            }
+            let found = look.found;
+            self.task.check()?;
+            self.uffd = Some(current);
+            let page = self.task.page_size();
+            let written = DirtySet::of(page, found.written);
+            let resident = DirtySet::of(page, found.resident).union(&written);
+            let untracked = DirtySet::of(page, found.untracked).intersection(&resident);
+            let unknown = DirtySet::of(page, found.unknown).union(&untracked);
+            let written = written.difference(&unknown);
+            let dropped = last.difference(&resident).difference(&unknown);
+            self.last.clone_from(&resident);
+            return Ok(Observation {
+                vmas,
+                resident,
+                written,
+                unknown,
+                dropped,
+            });
+        }
+        Err(TrackError::Gone {
+            pid: self.task.pid(),
+        })
+    }
+}
+
+fn uffd(task: &Task) -> Result<Uffd, TrackError> {
+    let made = if task.is_this_process() {
+        Uffd::of_this_process()
+    } else {
+        Uffd::set_up(userfaultfd_of(task)?)
+    };
+    made.map_err(|source| match source.raw_os_error() {
+        Some(libc::ENOSYS | libc::EINVAL) => impossible(task, Obstacle::NoWriteProtect),
+        _ => TrackError::system(task.pid(), Act::Register, source),
+    })
+}
+
+fn scanner(task: &Task) -> Result<Scanner, TrackError> {
+    Ok(Scanner::new(task.file("pagemap", Act::Pagemap)?))
+}
+
+fn impossible(task: &Task, obstacle: Obstacle) -> TrackError {
+    TrackError::Impossible {
+        pid: task.pid(),
+        way: Way::WriteProtect,
+        obstacle,
+    }
+}
+
+fn is(error: &io::Error, errno: i32) -> bool {
+    error.raw_os_error() == Some(errno)
+}

@@ -1,0 +1,142 @@
+#![allow(unsafe_code)]
+//! Memory for pages: large, aligned, and there before it is needed.
+
+use std::ops::{Deref, DerefMut};
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
+
+use crate::error::{Error, Result};
+
+/// Where blocks begin: at a huge page of most machines, so that the kernel can use them.
+const ALIGNMENT: usize = 2 << 20;
+
+/// One mapping. It goes when the last of its blocks does.
+#[derive(Debug)]
+struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the mapping is memory like any other, not bound to a thread.
+unsafe impl Send for Mapping {}
+// SAFETY: it is used only to unmap it, by the last who holds it.
+unsafe impl Sync for Mapping {}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this length, and no block of it is left.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// A piece of memory that begins at a page.
+#[derive(Debug)]
+pub(crate) struct Block {
+    start: NonNull<u8>,
+    length: usize,
+    _mapping: Arc<Mapping>,
+}
+
+// SAFETY: a block is the only one to reach its part of the mapping, as a `Box` would be.
+unsafe impl Send for Block {}
+// SAFETY: shared, it can only be read.
+unsafe impl Sync for Block {}
+
+impl Block {
+    /// Maps `count` blocks of `length` bytes each, a multiple of the page size, and touches
+    /// them all: no page fault comes later, and none can fail.
+    pub(crate) fn allocate(count: usize, length: usize) -> Result<Vec<Self>> {
+        let failed = |source: rustix::io::Errno| Error::Memory {
+            bytes: count.saturating_mul(length),
+            source: source.into(),
+        };
+        let wanted = count
+            .checked_mul(length)
+            .ok_or_else(|| failed(rustix::io::Errno::NOMEM))?;
+        if wanted == 0 {
+            return Ok(Vec::new());
+        }
+        let total = wanted
+            .checked_add(ALIGNMENT)
+            .ok_or_else(|| failed(rustix::io::Errno::NOMEM))?;
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a new mapping at an address of the kernel's choice touches nothing.
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), total, access, MapFlags::PRIVATE) };
+        let start: NonNull<u8> = NonNull::new(start.map_err(failed)?.cast())
+            .ok_or_else(|| failed(rustix::io::Errno::NOMEM))?;
+        let mapping = Arc::new(Mapping {
+            start,
+            length: total,
+        });
+        let skipped = start.as_ptr().align_offset(ALIGNMENT);
+        // SAFETY: less than the alignment, by which the mapping is longer than what is used.
+        let first = unsafe { start.add(skipped) };
+        // SAFETY: the range is within the mapping. That there are no huge pages is no error.
+        let _ = unsafe { madvise(first.as_ptr().cast(), wanted, Advice::LinuxHugepage) };
+        // SAFETY: the range is within the mapping.
+        let touched = unsafe { madvise(first.as_ptr().cast(), wanted, Advice::LinuxPopulateWrite) };
+        match touched {
+            // Kernels before 5.14 do not know it: then pages come when they are touched.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let block = |index: usize| Self {
+            // SAFETY: `count` blocks of this length are within what is used.
+            start: unsafe { first.add(index * length) },
+            length,
+            _mapping: Arc::clone(&mapping),
+        };
+        Ok((0..count).map(block).collect())
+    }
+}
+
+impl Deref for Block {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: this many bytes are mapped and initialised, by the kernel, and no other
+        // block has them.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
+    }
+}
+
+impl DerefMut for Block {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for reading, and `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Block;
+
+    #[test]
+    fn blocks_are_aligned_apart_and_outlive_each_other() {
+        let mut blocks = Block::allocate(5, 64 << 10).unwrap();
+        for (index, block) in blocks.iter_mut().enumerate() {
+            assert_eq!(block.len(), 64 << 10);
+            assert_eq!(block.as_ptr().align_offset(4096), 0);
+            assert!(block.iter().all(|byte| *byte == 0));
+            block.fill(u8::try_from(index).unwrap());
+        }
+        let last = blocks.pop().unwrap();
+        assert!(
+            blocks
+                .iter()
+                .enumerate()
+                .all(|(index, block)| { block.iter().all(|byte| usize::from(*byte) == index) })
+        );
+        drop(blocks);
+        assert!(last.iter().all(|byte| *byte == 4));
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_error() {
+        Block::allocate(usize::MAX / 4096, 8192).unwrap_err();
+        Block::allocate(1 << 40, 1 << 20).unwrap_err();
+        assert!(Block::allocate(0, 4096).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,170 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{self, JoinHandle};
+
+use criu_images::PageSize;
+
+use crate::arena::Block;
+use crate::batch::Batch;
+use crate::error::{Error, Result};
+use crate::sink::Sink;
+use crate::wire::HeaderSize;
+
+/// What one batch holds: a huge page of most machines.
+const BLOCK: usize = 2 << 20;
+
+/// Blocks at least: one is filled while another is emptied.
+const LEAST: usize = 2;
+
+/// Pages are coming.
+const COMING: u8 = 0;
+/// All pages have come.
+const SECURED: u8 = 1;
+/// Nobody wants the pages any more.
+const DROPPED: u8 = 2;
+
+/// How much the worker stands back while pages are coming (`nice(2)`).
+const POLITE: i32 = 5;
+
+/// Keeps pages in memory, and hands them to the next sink from a thread of its own: pages
+/// are safe as soon as they are here.
+///
+/// All its memory is taken and touched when it is made, before a tree is stopped for it, and
+/// in huge pages where the system has them. More pages than fit wait until the next sink has
+/// taken some: then its speed is that of the dump.
+#[derive(Debug)]
+pub struct Buffer<S> {
+    free: Receiver<Batch>,
+    full: Option<Sender<Batch>>,
+    worker: Option<JoinHandle<Result<S>>>,
+    /// What the worker is to know.
+    fate: Arc<AtomicU8>,
+    bytes: usize,
+}
+
+impl<S: Sink + 'static> Buffer<S> {
+    /// One of this many bytes, rounded up to multiples of 2 MiB, at least 4 MiB. Beside it,
+    /// a run takes 32 bytes, at most 128 KiB for each 2 MiB.
+    ///
+    /// # Errors
+    /// When there is no memory, or no thread to be had.
+    pub fn new(bytes: usize, next: S) -> Result<Self> {
+        let count = bytes.div_ceil(BLOCK).max(LEAST);
+        let (give, free) = channel();
+        for block in Block::allocate(count, BLOCK)? {
+            // It is still there: this thread holds its other end.
+            drop(give.send(Batch::of(block, PageSize::KIB4)));
+        }
+        let (full, work) = channel();
+        let fate = Arc::new(AtomicU8::new(COMING));
+        let told = Arc::clone(&fate);
+        let worker = thread::Builder::new()
+            .name("write pages".to_owned())
+            .spawn(move || write_behind(next, &work, &give, &told))
+            .map_err(Error::Thread)?;
+        Ok(Self {
+            free,
+            full: Some(full),
+            worker: Some(worker),
+            fate,
+            bytes: count * BLOCK,
+        })
+    }
+
+    /// How much it holds, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The next sink, or why it failed.
+    fn join(&mut self) -> Result<S> {
+        drop(self.full.take());
+        match self.worker.take().ok_or(Error::Failed)?.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// An empty batch, as soon as there is one; the reason, if there never is.
+    fn next_free(&mut self) -> Result<Batch> {
+        match self.free.recv() {
+            Ok(batch) => Ok(batch),
+            Err(_) => Err(self.join().err().unwrap_or(Error::Failed)),
+        }
+    }
+}
+
+/// The worker: what is full goes on, what is empty goes back.
+fn write_behind<S: Sink>(
+    mut next: S,
+    work: &Receiver<Batch>,
+    give: &Sender<Batch>,
+    fate: &AtomicU8,
+) -> Result<S> {
+    // A tree stands still until all pages have come: that is what the processor is for.
+    let mut polite = rustix::process::nice(POLITE).is_ok();
+    for mut batch in work {
+        match fate.load(Ordering::Relaxed) {
+            DROPPED => return Err(Error::Failed),
+            SECURED if polite => {
+                polite = false;
+                // Allowed to some; for others it is slower, no more.
+                let _ = rustix::process::nice(-POLITE);
+            }
+            _ => {}
+        }
+        next.take(&mut batch)?;
+        batch.clear();
+        // Nobody may be left who wants it.
+        drop(give.send(batch));
+    }
+    Ok(next)
+}
+
+impl<S: Sink + 'static> Sink for Buffer<S> {
+    type Receipt = S::Receipt;
+
+    fn batch(&mut self, page: PageSize) -> Result<Batch> {
+        Ok(self.next_free()?.like(page, HeaderSize::Wide))
+    }
+
+    fn take(&mut self, batch: &mut Batch) -> Result<()> {
+        let empty = self.next_free()?;
+        let empty = empty.like(batch.page_size(), batch.headers());
+        let full = std::mem::replace(batch, empty);
+        let sent = self.full.as_ref().is_some_and(|to| to.send(full).is_ok());
+        if sent {
+            Ok(())
+        } else {
+            Err(self.join().err().unwrap_or(Error::Failed))
+        }
+    }
+
+    fn secure(&mut self) -> Result<()> {
+        self.fate.store(SECURED, Ordering::Relaxed);
+        match &self.worker {
+            // While there is work to come, it ends by an error only.
+            Some(worker) if worker.is_finished() => Err(self.join().err().unwrap_or(Error::Failed)),
+            Some(_) => Ok(()),
+            None => Err(Error::Failed),
+        }
+    }
+
+    fn finish(mut self) -> Result<S::Receipt> {
+        let mut next = self.join()?;
+        next.secure()?;
+        next.finish()
+    }
+}
+
+impl<S> Drop for Buffer<S> {
+    fn drop(&mut self) {
+        self.fate.store(DROPPED, Ordering::Relaxed);
+        drop(self.full.take());
+        if let Some(worker) = self.worker.take() {
+            // Whoever drops it does not want to know.
+            drop(worker.join());
+        }
+    }
+}
