@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use criu_rpc::Criu;
 use criu_rs_benches::{
-    Case, CaseId, Interval, Machine, Measurement, Panel, Plan, Ratio, Report, Result, Rounds,
-    Summary, Table, panels, ratios, shown,
+    Case, CaseId, FEWEST, Interval, Machine, Measurement, Panel, Plan, Ratio, Report, Result,
+    Rounds, Summary, Table, panels, ratios, shown,
 };
 
 use target::{Content, TARGET, Target};
@@ -91,7 +91,8 @@ fn measure(folder: &Path, sizes: &[u32]) -> Result<()> {
             }
         }
     }
-    for content in Content::ALL.into_iter().skip(1) {
+    let contents = Content::ALL.into_iter().skip(1);
+    for content in contents.filter(|_| sizes.contains(&CONTENT)) {
         let ways = [Way::Stock, Way::Rpc, Way::Buffer];
         let measured = at(&criu, content, CONTENT, "disk", disk.path(), &ways)?;
         add(&mut report, &measured)?;
@@ -181,7 +182,7 @@ fn at(
         Ok(Ratio {
             name: stock(way),
             interval,
-            is_settled: interval.reach() <= PLAN.precision,
+            is_settled: whole.rounds() >= FEWEST && interval.reach() <= PLAN.precision,
         })
     });
     let median = |index, value| -> Result<String> {

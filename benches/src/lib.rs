@@ -19,7 +19,7 @@ mod worker;
 pub use machine::Machine;
 pub use plot::{Panel, boxes, lines, panels};
 pub use report::{Report, Table};
-pub use rounds::{Case, CaseId, Measurement, Plan, Ratio, Rounds};
+pub use rounds::{Case, CaseId, FEWEST, Measurement, Plan, Ratio, Rounds};
 pub use statistics::{Interval, Summary, ratios, shown};
 pub use worker::{Worker, serve};
 

@@ -66,6 +66,9 @@ pub struct Measurement {
     pub precision: f64,
 }
 
+/// Rounds below which an interval says less than it seems to: see [`Interval::of`].
+pub const FEWEST: usize = 6;
+
 type Run<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
 /// Cases to be measured side by side.
@@ -161,6 +164,10 @@ impl<'a> Rounds<'a> {
         Ok(())
     }
 
+    fn taken(&self) -> usize {
+        self.cases.first().map_or(0, |case| case.samples.len())
+    }
+
     fn ratios(&self, plan: &Plan) -> Result<Vec<Ratio>> {
         let samples = |id: &CaseId| &self.cases[id.0].samples;
         let ratio = |(name, of, to): &(String, CaseId, CaseId)| {
@@ -169,7 +176,7 @@ impl<'a> Rounds<'a> {
             Ok(Ratio {
                 name: name.clone(),
                 interval,
-                is_settled: interval.reach() <= plan.precision,
+                is_settled: self.taken() >= FEWEST && interval.reach() <= plan.precision,
             })
         };
         self.pairs.iter().map(ratio).collect()

@@ -11,6 +11,8 @@ mod image;
 mod import;
 mod ls;
 mod output;
+#[cfg(feature = "pages")]
+mod pages;
 mod place;
 mod progress;
 mod prune;
@@ -72,6 +74,10 @@ enum Command {
     #[command(subcommand)]
     Image(image::Image),
     Track(track::Track),
+    /// Writes man pages and shell completions
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
+    Pages(pages::Pages),
 }
 
 /// Does what the arguments ask for. A failure is one line on standard error.
@@ -93,6 +99,8 @@ pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             Command::Import(import) => import.run().map(done),
             Command::Image(image) => image.run().map(done),
             Command::Track(track) => track.run().map(done),
+            #[cfg(feature = "pages")]
+            Command::Pages(pages) => pages.run().map(done),
         });
     ended.unwrap_or_else(|failure| failure.report())
 }

@@ -89,7 +89,7 @@ pub use schedule::{Clock, Round, Schedule, SystemClock, Wake};
 pub use store::{
     Checkpoint, Children, Cleared, Fsck, Hold, Listing, Problem, Removed, Staging, Store,
 };
-pub use stream::{StreamError, dump_and_end, dump_and_run, resident, settle};
+pub use stream::{StreamError, anonymous, dump_and_end, dump_and_run, resident, settle};
 pub use terminal::Terminal;
 pub use track::{Watch, Watched};
 pub use verify::{Change, Changed, Verification};

@@ -15,13 +15,13 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 
-use criu_images::{Finding, Severity};
+use criu_images::{AddrRange, Finding, Severity};
 use criu_rpc::{Answer, Criu, Dump, HookError, PageServerLink, Pid, Stage};
 use criu_stream::{PageServer, Sink, Taken};
 
 /// How much of a dump may be on its way, in bytes: CRIU goes on stopping pages while we
 /// take those before.
-const IN_FLIGHT: usize = 4 << 20;
+const IN_FLIGHT: usize = 32 << 20;
 
 /// Why a dump through a page server did not succeed. The tree runs.
 #[derive(Debug, thiserror::Error)]
@@ -226,6 +226,36 @@ pub fn resident(root: Pid) -> io::Result<u64> {
     Ok(total)
 }
 
+/// Where the private memory of a task is anonymous and of ordinary pages, by its PID: what a
+/// [`Dedup`](criu_stream::Dedup) may leave out or refer to the parent for. Nothing, when
+/// it cannot be told, as for a task in another PID namespace.
+pub fn anonymous(pid: u32) -> Vec<AddrRange> {
+    // Elsewhere the same number is another's.
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    if numbers.is_none_or(|numbers| numbers.split_whitespace().count() != 1) {
+        return Vec::new();
+    }
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    maps.lines().filter_map(anonymous_range).collect()
+}
+
+/// The range of a line of `/proc/PID/maps`, if it is private and anonymous. Huge pages that
+/// were asked for (`MAP_HUGETLB`) have the name of a file there.
+fn anonymous_range(line: &str) -> Option<AddrRange> {
+    let mut words = line.split_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let private = words.next()?.ends_with('p');
+    // After offset and device.
+    let inode = words.nth(2)?;
+    let name = words.next().unwrap_or_default();
+    let ours = matches!(name, "" | "[heap]" | "[stack]") || name.starts_with("[anon:");
+    let number = |text| u64::from_str_radix(text, 16).ok();
+    (private && inode == "0" && ours)
+        .then(|| AddrRange::new(number(start)?, number(end)?))
+        .flatten()
+}
+
 /// Our end, and that of CRIU, which may put much into it before it has to wait for us.
 fn connection() -> Result<(UnixStream, OwnedFd), StreamError> {
     let (ours, theirs) = UnixStream::pair().map_err(StreamError::Socket)?;
@@ -252,5 +282,39 @@ fn outcome<T>(
         (Ok(()), Ok(taken)) => Ok(taken),
         (Err(error), Ok(_) | Err(Peer { .. } | Socket { .. })) => Err(error.into()),
         (_, Err(error)) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::anonymous_range;
+
+    #[test]
+    fn only_what_is_private_and_no_file_is_anonymous() {
+        for (line, is) in [
+            ("7f00-8000 rw-p 00000000 00:00 0 ", true),
+            ("7f00-8000 rw-p 00000000 00:00 0        [heap]", true),
+            (
+                "7f00-8000 rw-p 00000000 00:00 0        [anon: arena one]",
+                true,
+            ),
+            ("7f00-8000 rw-s 00000000 00:00 0 ", false),
+            ("7f00-8000 r-xp 00000000 00:00 0        [vdso]", false),
+            (
+                "7f00-8000 rw-p 00000000 00:10 77       /anon_hugepage (deleted)",
+                false,
+            ),
+            (
+                "7f00-8000 rw-p 00000000 00:05 1        /dev/zero (deleted)",
+                false,
+            ),
+            (
+                "7f00-8000 rw-p 00001000 fe:00 12       /usr/lib/libc.so.6",
+                false,
+            ),
+            ("", false),
+        ] {
+            assert_eq!(anonymous_range(line).is_some(), is, "{line}");
+        }
     }
 }

@@ -61,6 +61,9 @@ fn look(folder: &Path, chain: Result<Chain>) -> Result<Vec<Finding>> {
         let mut set = Set::open(folder)?;
         set.read_all();
         if index == 0 {
+            if set.is_empty() {
+                findings.push(Finding::new(Severity::Error, folder.clone(), Flaw::Empty));
+            }
             tree::check(&mut set);
         }
         memory::check(&mut set, &chain, index);

@@ -18,7 +18,7 @@ fn page(memory: &criu_images::Memory, page: u64) -> Vec<u8> {
 /// go-criu takes the bytes of the next page for one that is in the parent, and so on to
 /// the end, where it finds none.
 #[test]
-fn pages_in_the_parent_do_not_move_those_after_them() {
+fn go_criu_1_pages_in_the_parent_do_not_move_those_after_them() {
     let mut rounds = Rounds::new();
     rounds.task(Release::New, &[(16, 3, PRESENT)]);
     rounds.task(
@@ -53,7 +53,7 @@ fn lazy_pages_do_not_move_those_after_them() {
 
 /// go-criu finds no memory in images of CRIU 4.1 and before, crit 4.1.1 none in those of 4.2.
 #[test]
-fn memory_of_every_release_is_found() {
+fn go_criu_2_memory_of_every_release_is_found() {
     for release in [Release::New, Release::Old, Release::Oldest] {
         let mut rounds = Rounds::new();
         rounds.task(release, &[(3, 2, PRESENT)]);
@@ -61,6 +61,21 @@ fn memory_of_every_release_is_found() {
         let memory = rounds.chain().task(7).unwrap().unwrap();
         assert_eq!(page(&memory, 3), content(0, 3), "{release:?}");
         assert_eq!(page(&memory, 4), content(1, 4), "{release:?}");
+    }
+}
+
+/// go-criu opens the file for each page, and goes through the pagemap for it.
+#[test]
+fn go_criu_3_the_pages_image_is_opened_once() {
+    let mut rounds = Rounds::new();
+    let runs: Vec<_> = (0..1000).map(|page| (page * 2, 1, PRESENT)).collect();
+    let folder = rounds.task(Release::New, &runs);
+    let memory = rounds.chain().task(7).unwrap().unwrap();
+    let mut bytes = vec![0; 4096];
+    memory.read(VirtAddr::new(0), &mut bytes).unwrap();
+    fs::remove_file(folder.join("pages-1.img")).unwrap();
+    for (number, _, _) in runs {
+        assert_eq!(page(&memory, number), content(0, number));
     }
 }
 

@@ -1,7 +1,11 @@
 //! What pycriu 4.2 and go-criu (July 2026) get wrong, each by name. Their mistakes in
 //! reading memory are tested where memory is read.
 
+use std::io::Read as _;
+
 use criu_images::{Defect, Header, Image, ImageWriter, Kind, Name, Pagemap, json, proto};
+use prost_reflect::Cardinality;
+use prost_reflect::prost::Message as _;
 
 use crate::sample;
 
@@ -33,6 +37,39 @@ fn pipe(bytes: u32) -> proto::PipeDataEntry {
         pipe_id: 1,
         bytes,
         size: None,
+    }
+}
+
+/// pycriu 1: it fails with a runtime of protocol buffers that tells labels by other
+/// words. Here no runtime is asked: the tables have them, and say what the schema says.
+#[test]
+fn pycriu_1_labels_need_no_runtime() {
+    for kind in sample::kinds() {
+        let schema = kind.schema().unwrap();
+        let whole = sample::filled(schema, 1);
+        for field in schema.descriptor().fields() {
+            let mut without = whole.clone();
+            without.clear_field(&field);
+            let record = without.encode_to_vec();
+            let mut file = image(kind, |_| {});
+            file.extend(u32::try_from(record.len()).unwrap().to_le_bytes());
+            file.extend(&record);
+            // A pagemap begins with a head, which is another message.
+            if matches!(kind, Kind::Pagemap | Kind::ShmemPagemap) {
+                continue;
+            }
+            let mut opened = Image::open(sample::name(kind), &file[..]).unwrap();
+            let checked = match opened.next() {
+                Ok(Some(record)) => record.check(),
+                Ok(None) => panic!("{kind} without its record"),
+                // What tells the length of a payload is missed at once.
+                Err(error) => Err(error),
+            };
+            let required = field.cardinality() == Cardinality::Required;
+            let missed = checked
+                .is_err_and(|error| matches!(error.defect(), Some(Defect::MissingField { .. })));
+            assert_eq!(missed, required, "{kind}: {}", field.name());
+        }
     }
 }
 
@@ -313,6 +350,22 @@ fn go_criu_7_tcp_and_pidfd_are_decoded() {
         let bytes = sample::image(kind, Header::default());
         assert_eq!(encode(&plain(kind, &bytes)).unwrap(), bytes);
     }
+}
+
+/// go-criu 8: what is missing of a payload is zeros.
+#[test]
+fn go_criu_8_what_is_missing_is_not_zeros() {
+    let whole = image(Kind::PipesData, |writer| {
+        writer.entry(&pipe(5)).unwrap();
+        writer.payload(b"hello").unwrap();
+    });
+    let cut = &whole[..whole.len() - 2];
+    let mut image = Image::open(sample::name(Kind::PipesData), cut).unwrap();
+    let mut record = image.next().unwrap().unwrap();
+    let mut read = [0xff; 5];
+    let error = record.payload().unwrap().read_exact(&mut read).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+    assert_eq!(read, *b"hel\xff\xff");
 }
 
 /// crit has no handler for these kinds.

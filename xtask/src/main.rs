@@ -10,9 +10,10 @@ mod dist;
 mod doc;
 mod failure;
 mod fuzz;
-mod gdb;
 mod lint;
+mod man;
 mod process;
+mod program;
 mod provision;
 mod record;
 mod sources;
@@ -68,6 +69,12 @@ const COMMANDS: &[Command] = &[
         arguments: "",
         help: "build the documentation",
         run: doc::run,
+    },
+    Command {
+        name: "man",
+        arguments: "",
+        help: "man pages and shell completions of ckpt, into target/pages",
+        run: man::run,
     },
     Command {
         name: "bench",

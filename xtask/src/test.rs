@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, no_arguments};
+use crate::program::{GDB, REDIS};
 use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
-use crate::{criu, gdb, process};
+use crate::{criu, process};
 
 /// One run of the test harness.
 struct Step {
@@ -35,7 +36,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
 /// Everything there is, in the order in which it fails soonest.
 fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     let old = BOOKWORM.provision(root)?;
-    let gdb = gdb::find(root)?;
+    let (gdb, redis) = (GDB.find(root)?, REDIS.find(root)?);
     let suites = [
         (TRIXIE.provision(root)?, TRIXIE),
         (SID.provision(root)?, SID),
@@ -141,13 +142,15 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         all: true,
     });
     let (criu, suite) = &suites[1];
-    let mut command = target(root, "move");
-    command.env("CRIU", criu);
-    steps.push(Step {
-        name: format!("ckpt moves on {}", suite.name),
-        command,
-        all: true,
-    });
+    for name in ["jobs", "move"] {
+        let mut command = target(root, name);
+        command.env("CRIU", criu).env("REDIS", &redis);
+        steps.push(Step {
+            name: format!("ckpt {name} on {}", suite.name),
+            command,
+            all: true,
+        });
+    }
     Ok(steps)
 }
 

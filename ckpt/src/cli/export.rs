@@ -130,7 +130,7 @@ impl Export {
         }
         writeln!(
             output,
-            "{}: {} in {}, {} of them packed",
+            "{}: {} in {}, {} unpacked",
             self.name,
             words::size(exported.packed),
             self.output.display(),

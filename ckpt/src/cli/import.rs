@@ -56,6 +56,14 @@ impl Import {
         if let Some(bytes) = self.max_size {
             import = import.limit(bytes);
         }
+        // Not only once everything has come.
+        if let Some(root) = &self.place_files
+            && !root.is_dir()
+        {
+            return Err(Failure::Usage(
+                "--place-files: there is no such folder; make it first, or name / for this system",
+            ));
+        }
         let bar = Bar::new("import", self.loudness);
         let mut tell = |moved: ckpt::Moved<'_>| bar.tell(moved);
         let imported = if self.file == Path::new("-") {

@@ -7,5 +7,7 @@ mod carry;
 mod check;
 mod command;
 mod hostile;
+mod live;
 mod made;
 mod prune;
+mod words;

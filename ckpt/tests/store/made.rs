@@ -9,18 +9,27 @@ use tempfile::TempDir;
 /// A store in a folder of its own, which goes with it.
 pub(crate) struct Made {
     pub(crate) store: Store,
-    folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl Made {
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path().join("store")).unwrap();
+        let folder = Some(folder);
         Self { store, folder }
     }
 
+    /// One that another process made, and keeps.
+    pub(crate) fn at(store: Store) -> Self {
+        Self {
+            store,
+            folder: None,
+        }
+    }
+
     pub(crate) fn folder(&self) -> &std::path::Path {
-        self.folder.path()
+        self.folder.as_ref().unwrap().path()
     }
 
     /// The names of all in the store's folder but its lock.

@@ -3,6 +3,7 @@
 // What `#[test]` functions may do, their helpers may.
 #![allow(clippy::unwrap_used)]
 
+mod crash;
 mod made;
 mod names;
 mod parents;

@@ -35,6 +35,9 @@ pub enum Severity {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Flaw {
+    /// There is no image in the folder.
+    #[error("holds no image of CRIU's")]
+    Empty,
     /// The file cannot be read.
     #[error("cannot be read: {0}")]
     Unreadable(String),
@@ -118,6 +121,29 @@ pub enum Flaw {
         /// By the pagemaps.
         found: u64,
     },
+}
+
+impl Flaw {
+    /// A short name for programs, which stays.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::Defect(_) => "defect",
+            Self::Chain(_) => "chain",
+            Self::Missing { .. } => "missing",
+            Self::Records { .. } => "records",
+            Self::Header => "header",
+            Self::Empty => "empty",
+            Self::Dangling { .. } => "dangling",
+            Self::Twice { .. } => "twice",
+            Self::Unused { .. } => "unused",
+            Self::Leftover => "leftover",
+            Self::Lost { .. } => "lost",
+            Self::Lazy { .. } => "lazy",
+            Self::Unmapped { .. } => "unmapped",
+            Self::Count { .. } => "count",
+        }
+    }
 }
 
 fn lost(loss: Loss) -> &'static str {

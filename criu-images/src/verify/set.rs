@@ -71,6 +71,11 @@ impl Set {
         })
     }
 
+    /// Whether no file of it is an image.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
     /// Reads every image to its end.
     pub(crate) fn read_all(&mut self) {
         for name in self.images.clone() {

@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
@@ -17,6 +17,16 @@ const BLOCK: usize = 2 << 20;
 /// Blocks at least: one is filled while another is emptied.
 const LEAST: usize = 2;
 
+/// Pages are coming.
+const COMING: u8 = 0;
+/// All pages have come.
+const SECURED: u8 = 1;
+/// Nobody wants the pages any more.
+const DROPPED: u8 = 2;
+
+/// How much the worker stands back while pages are coming (`nice(2)`).
+const POLITE: i32 = 5;
+
 /// Keeps pages in memory, and hands them to the next sink from a thread of its own: pages
 /// are safe as soon as they are here.
 ///
@@ -28,8 +38,8 @@ pub struct Buffer<S> {
     free: Receiver<Batch>,
     full: Option<Sender<Batch>>,
     worker: Option<JoinHandle<Result<S>>>,
-    /// Nobody wants the pages any more.
-    dropped: Arc<AtomicBool>,
+    /// What the worker is to know.
+    fate: Arc<AtomicU8>,
     bytes: usize,
 }
 
@@ -47,17 +57,17 @@ impl<S: Sink + 'static> Buffer<S> {
             drop(give.send(Batch::of(block, PageSize::KIB4)));
         }
         let (full, work) = channel();
-        let dropped = Arc::<AtomicBool>::default();
-        let unwanted = Arc::clone(&dropped);
+        let fate = Arc::new(AtomicU8::new(COMING));
+        let told = Arc::clone(&fate);
         let worker = thread::Builder::new()
             .name("write pages".to_owned())
-            .spawn(move || write_behind(next, &work, &give, &unwanted))
+            .spawn(move || write_behind(next, &work, &give, &told))
             .map_err(Error::Thread)?;
         Ok(Self {
             free,
             full: Some(full),
             worker: Some(worker),
-            dropped,
+            fate,
             bytes: count * BLOCK,
         })
     }
@@ -90,11 +100,19 @@ fn write_behind<S: Sink>(
     mut next: S,
     work: &Receiver<Batch>,
     give: &Sender<Batch>,
-    unwanted: &AtomicBool,
+    fate: &AtomicU8,
 ) -> Result<S> {
+    // A tree stands still until all pages have come: that is what the processor is for.
+    let mut polite = rustix::process::nice(POLITE).is_ok();
     for mut batch in work {
-        if unwanted.load(Ordering::Relaxed) {
-            return Err(Error::Failed);
+        match fate.load(Ordering::Relaxed) {
+            DROPPED => return Err(Error::Failed),
+            SECURED if polite => {
+                polite = false;
+                // Allowed to some; for others it is slower, no more.
+                let _ = rustix::process::nice(-POLITE);
+            }
+            _ => {}
         }
         next.take(&mut batch)?;
         batch.clear();
@@ -124,6 +142,7 @@ impl<S: Sink + 'static> Sink for Buffer<S> {
     }
 
     fn secure(&mut self) -> Result<()> {
+        self.fate.store(SECURED, Ordering::Relaxed);
         match &self.worker {
             // While there is work to come, it ends by an error only.
             Some(worker) if worker.is_finished() => Err(self.join().err().unwrap_or(Error::Failed)),
@@ -141,7 +160,7 @@ impl<S: Sink + 'static> Sink for Buffer<S> {
 
 impl<S> Drop for Buffer<S> {
     fn drop(&mut self) {
-        self.dropped.store(true, Ordering::Relaxed);
+        self.fate.store(DROPPED, Ordering::Relaxed);
         drop(self.full.take());
         if let Some(worker) = self.worker.take() {
             // Whoever drops it does not want to know.

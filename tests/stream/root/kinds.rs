@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ckpt::{dump_and_end, settle};
+use ckpt::{anonymous, dump_and_end, settle};
 use criu_rpc::{Dump, Pid, Restore};
 use criu_rs_tests::{Scratch, Spawned, State, eventually};
-use criu_stream::{Buffer, Files, PageServer, Sink};
+use criu_stream::{Buffer, Dedup, Files, PageServer, Sink};
 use rustix::process::Signal;
 
 use crate::snapshot::{assert_same, snapshot};
@@ -101,4 +101,12 @@ fn comes_back_from_a_buffer_and_files() {
     let written = comes_back(|images| Buffer::new(64 << 20, Files::new(images)).unwrap());
     // Two tasks, and three shared memories.
     assert_eq!(written.pagemaps, 5);
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn comes_back_without_the_zeros() {
+    let (saved, written) = comes_back(|images| Dedup::new(Files::new(images)).anonymous(anonymous));
+    assert!(saved.zero > 0, "{saved:?}");
+    assert_eq!(saved.kept << 12, written.content);
 }

@@ -4,9 +4,12 @@ use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::thread;
 
-use ckpt::{dump_and_end, dump_and_run, resident, settle};
+use ckpt::{anonymous, dump_and_end, dump_and_run, resident, settle};
 use criu_rpc::PageServerLink;
-use criu_stream::{Buffer, Files, HeaderSize, Null, PageServer, Sink, Taken, Tee, Written};
+use criu_stream::{
+    Buffer, Compressed, Compression, Dedup, Files, HeaderSize, Null, PageServer, Parent, Sink,
+    Taken, Tee, Written, expand,
+};
 
 use crate::sinks::of_pages;
 use crate::target::{Target, criu};
@@ -113,4 +116,50 @@ fn from_pages_that_came_over_tcp() {
     taken.sink.finish().unwrap();
     settle(target.images()).unwrap();
     target.replaced();
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn from_compressed_pages_that_were_expanded() {
+    for compression in [Compression::Zstd(1), Compression::Lz4] {
+        let target = Target::start(MEMORY_MIB);
+        let sink = Compressed::new(target.images(), compression);
+        let server = PageServer::new(Buffer::new(8 << 20, sink).unwrap());
+        let images = target.images();
+        let written = dump_and_end(&criu(), target.dump(), server, Ok).unwrap();
+        assert_all(written);
+        // What is left out of the set until then is what CRIU lacks.
+        settle(&images).unwrap_err();
+        assert_eq!(expand(&images).unwrap(), written.content);
+        settle(&images).unwrap();
+        target.restored();
+    }
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn from_what_changed_since_the_dump_before() {
+    let target = Target::start(MEMORY_MIB);
+    let before = target.scratch.dir("before").unwrap();
+    let dump = criu_rpc::Dump::new(target.pid(), &*before);
+    let server = PageServer::new(Files::new(&before));
+    let taken = dump_and_run(&criu(), dump, server).unwrap();
+    let full = taken.sink.finish().unwrap();
+    settle(&before).unwrap();
+
+    let images = target.images();
+    std::os::unix::fs::symlink("../before", images.join("parent")).unwrap();
+    let sink = Dedup::new(Files::new(&images))
+        .parent(Parent::open(&before).unwrap())
+        .anonymous(anonymous);
+    // It says to CRIU that there is no parent, which is about its own watching for changes.
+    let server = PageServer::new(Buffer::new(8 << 20, sink).unwrap());
+    let (saved, written) = dump_and_end(&criu(), target.dump(), server, |receipt| {
+        settle(&images)?;
+        Ok(receipt)
+    })
+    .unwrap();
+    assert!(saved.parent > 0, "{saved:?}");
+    assert!(saved.kept << 12 == written.content && written.content < full.content);
+    target.restored();
 }

@@ -1,0 +1,148 @@
+//! What each test works on: a store of its own, and jobs that end with it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use criu_rs_tests::{Scratch, Spawned, State, eventually};
+use serde_json::Value;
+
+/// How long anything may take that is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Bench {
+    scratch: Scratch,
+}
+
+/// What a command left.
+pub(crate) struct Said {
+    pub(crate) status: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Said {
+    fn of(output: &Output) -> Self {
+        Self {
+            status: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Its one JSON document.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {}", self.out))
+    }
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        Self {
+            scratch: Scratch::new().unwrap(),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    /// `ckpt` with these words, for the test's own store.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
+        command
+            .args(line.split_whitespace())
+            .env("CKPT_STORE", self.store())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn try_ckpt(&self, line: &str) -> Said {
+        Said::of(&self.command(line).output().unwrap())
+    }
+
+    /// `ckpt` with these words, which succeeds; what it prints.
+    #[track_caller]
+    pub(crate) fn ckpt(&self, line: &str) -> String {
+        let said = self.try_ckpt(line);
+        assert_eq!(said.status, 0, "ckpt {line}: {}{}", said.out, said.err);
+        said.out
+    }
+
+    /// `ckpt` with these words, which fails like this; its message.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: i32, line: &str) -> String {
+        let said = self.try_ckpt(line);
+        assert_eq!(said.status, status, "ckpt {line}: {}{}", said.out, said.err);
+        said.err
+    }
+
+    /// Names of the checkpoints, as `ckpt ls` lists them.
+    pub(crate) fn listed(&self) -> Vec<String> {
+        let out = self.ckpt("ls --quiet");
+        out.lines().map(str::to_owned).collect()
+    }
+
+    /// Restores a checkpoint in the background. It dies with what is given.
+    #[track_caller]
+    pub(crate) fn restored(&self, name: &str) -> Spawned {
+        let said = self.try_ckpt(&format!("restore {name} --detach --json"));
+        assert_eq!(said.status, 0, "{}{}", said.out, said.err);
+        let pid = said.json()["pid"].as_i64().unwrap();
+        Spawned::adopt(pid.try_into().unwrap()).unwrap()
+    }
+
+    /// Starts a job that nothing ties to this process: in a session of its own, with no
+    /// terminal, and what it writes in a file.
+    pub(crate) fn job(&self, program: &str, args: &[&str]) -> Spawned {
+        let log = fs::File::create(self.path("job.log")).unwrap();
+        let mut command = Command::new("setsid");
+        command
+            .arg(program)
+            .args(args)
+            .current_dir(self.scratch.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        Spawned::spawn(&mut command).unwrap()
+    }
+
+    /// Waits until a job is the program it is to be, in the session it is to have.
+    #[track_caller]
+    pub(crate) fn runs(&self, job: &Spawned, name: &str) {
+        let sleeps = || {
+            let threads = job.proc().threads()?;
+            let named = threads.iter().all(|thread| thread.name == name);
+            Ok((named && job.proc().state() == Some(State::Sleeping)).then_some(()))
+        };
+        eventually(name, PATIENCE, sleeps).unwrap();
+    }
+
+    /// What a file of the job holds, once it is so.
+    #[track_caller]
+    pub(crate) fn until(&self, name: &str, fits: impl Fn(&str) -> bool) -> String {
+        let path = self.path(name);
+        let found = eventually(name, PATIENCE, || {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            Ok(fits(&text).then_some(text))
+        });
+        found.unwrap_or_else(|error| {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            let log = fs::read_to_string(self.path("job.log")).unwrap_or_default();
+            panic!("{error}; it holds {text:?}; the job said {log:?}")
+        })
+    }
+}
+
+/// The Python of the system, which does not start another one.
+pub(crate) fn python() -> &'static str {
+    match fs::exists("/usr/bin/python3") {
+        Ok(true) => "/usr/bin/python3",
+        _ => "python3",
+    }
+}

@@ -1,0 +1,20 @@
+//! The `ckpt` command on real jobs, from outside: what a shell sees of it. What needs no
+//! CRIU is in [`words`], the rest in `root`; those of its tests that begin `a_…_survives`
+//! can be read as sessions.
+
+// What `#[test]` functions may do, their helpers may.
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod words;
+
+mod root {
+    mod batch;
+    mod full;
+    mod killed;
+    mod pipeline;
+    mod redis;
+    mod shell_job;
+    mod status;
+    mod twice;
+}

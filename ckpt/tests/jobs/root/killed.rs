@@ -1,0 +1,76 @@
+//! `ckpt create` is killed at any moment: the target lives, or its checkpoint is whole.
+
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use criu_rs_tests::{Proc, Spawned, eventually};
+
+use crate::bench::{Bench, PATIENCE};
+
+const ROUNDS: u64 = 20;
+
+/// Whether CRIU has let go of it.
+fn is_free(process: Proc) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()));
+    let status = status.unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let traced = field("TracerPid:").is_none_or(|pid| pid.trim() != "0");
+    let stopped = field("State:").is_none_or(|state| state.trim().starts_with(['t', 'T']));
+    !traced && !stopped
+}
+
+/// Whether it is there, and no zombie.
+fn lives(process: &Spawned) -> bool {
+    let state = process.proc().state();
+    state.is_some_and(|state| state != criu_rs_tests::State::Zombie)
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn the_target_lives_or_its_checkpoint_is_whole() {
+    let bench = Bench::new();
+    let mut job = bench.job("sleep", &["600"]);
+    bench.runs(&job, "sleep");
+    let pid = job.pid();
+    let (mut survived, mut kept) = (0, 0);
+    for round in 0..ROUNDS {
+        let name = format!("c{round}");
+        let mut create = bench.command(&format!("create {pid} {name}"));
+        let create = create.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut create = create.spawn().unwrap();
+        // From its first moments to after its end, spread evenly.
+        thread::sleep(Duration::from_millis((round * 37) % 200));
+        create.kill().unwrap();
+        create.wait().unwrap();
+
+        // CRIU notices at its next stage, and undoes what it did or completes it.
+        eventually("a target that is let go or gone", PATIENCE, || {
+            Ok((!lives(&job) || is_free(job.proc())).then_some(()))
+        })
+        .unwrap();
+        bench.ckpt("fsck --quiet");
+        let is_kept = bench.listed().contains(&name);
+        if is_kept {
+            bench.ckpt(&format!("verify {name} --quiet"));
+        }
+        if lives(&job) {
+            survived += 1;
+            continue;
+        }
+        assert!(
+            is_kept,
+            "round {round}: the target is gone, and there is no checkpoint"
+        );
+        kept += 1;
+        job.wait(PATIENCE).unwrap();
+        job = bench.restored(&name);
+    }
+    assert_eq!(survived + kept, ROUNDS);
+    // It can be checkpointed as ever, once the last CRIU without a master has ended.
+    eventually("a checkpoint", PATIENCE, || {
+        let said = bench.try_ckpt(&format!("create {pid} last"));
+        Ok((said.status == 0).then_some(()))
+    })
+    .unwrap();
+}

@@ -1,0 +1,233 @@
+//! `ckpt export`, `import` and `prune`, from a shell.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use ckpt::Compression;
+use criu_rs_tests::Scratch;
+use serde_json::Value;
+
+use crate::command::{Ran, command};
+use crate::made::{below, checkpoint, content, name, packed, store};
+
+fn ckpt(store: &Path, args: &[&str], input: &[u8]) -> Output {
+    let mut command = command(args);
+    command.env("CKPT_STORE", store);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // One that fails early does not read it all.
+            let _unread = stdin.write_all(input);
+        });
+        child.wait_with_output().unwrap()
+    })
+}
+
+fn run(store: &Path, args: &[&str]) -> Ran {
+    Ran::from(ckpt(store, args, b""))
+}
+
+#[track_caller]
+fn json(ran: Ran) -> Value {
+    serde_json::from_slice(&ran.good()).unwrap()
+}
+
+#[track_caller]
+fn keys(value: &Value) -> Vec<&str> {
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
+}
+
+#[test]
+fn out_and_in_as_json_and_by_a_pipe() {
+    let scratch = Scratch::new().unwrap();
+    let here = store(&scratch, "here");
+    let left = checkpoint(&here, "web", None);
+    let file = scratch.join("web.tar.zst");
+    fs::write(&file, "old").unwrap();
+    let args = ["export", "web", "-o", file.to_str().unwrap(), "--json"];
+    let told = json(run(here.path(), &args));
+    let all = [
+        "bytes",
+        "checkpoints",
+        "file",
+        "name",
+        "not_taken",
+        "packed",
+    ];
+    assert_eq!(keys(&told), all);
+    assert_eq!(told["bytes"], left.manifest().sizes.total);
+    let metadata = fs::metadata(&file).unwrap();
+    assert_eq!(told["packed"], metadata.len());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    assert_eq!(below(scratch.path()).len(), below(here.path()).len() + 2);
+
+    let there = store(&scratch, "there");
+    let args = ["import", file.to_str().unwrap(), "--json", "--name", "two"];
+    let told = json(run(there.path(), &args));
+    let all = [
+        "added",
+        "bytes",
+        "has_files",
+        "id",
+        "name",
+        "placed",
+        "present",
+        "resumed",
+    ];
+    assert_eq!(keys(&told), all);
+    assert_eq!(told["added"][0], "two");
+    let two = there.get(&name("two")).unwrap();
+    assert_eq!(content(&two), content(&left));
+
+    let piped = run(here.path(), &["export", "web", "-o", "-"]).good();
+    let ran = Ran::from(ckpt(there.path(), &["import", "-"], &piped));
+    assert_eq!(ran.text(), "web: imported\n");
+    assert_eq!(content(&there.get(&name("web")).unwrap()), content(&left));
+}
+
+#[test]
+fn failures_have_one_line_and_leave_nothing() {
+    let scratch = Scratch::new().unwrap();
+    let here = store(&scratch, "here");
+    let left = checkpoint(&here, "web", None);
+    let before = below(scratch.path());
+    let out = scratch.join("out.tar");
+    let out = out.to_str().unwrap();
+    run(here.path(), &["export", "none", "-o", out]).failed(1);
+    run(here.path(), &["export", "web"]).failed(2);
+    run(here.path(), &["export", "web", "-o", "-", "--json"]).failed(2);
+    run(
+        here.path(),
+        &["export", "web", "-o", out, "--compress", "lzma"],
+    )
+    .failed(2);
+    run(here.path(), &["export", "web", "-o", "/nonexistent/out"]).failed(1);
+    run(here.path(), &["export", "web", "-o", "/dev/full"]).failed(1);
+    run(here.path(), &["import", "/nonexistent"]).failed(1);
+    run(here.path(), &["import", out, "--max-size", "lots"]).failed(2);
+    run(here.path(), &["prune"]).failed(2);
+    run(here.path(), &["every", "1h", "1"]).failed(2);
+    run(here.path(), &["every", "1h", "4194304", "--keep", "2"]).failed(3);
+    // What rotted does not become an archive.
+    fs::write(left.images().join("pages-1.img"), "rot").unwrap();
+    run(here.path(), &["export", "web", "-o", out]).failed(1);
+    assert_eq!(below(scratch.path()), before);
+}
+
+#[test]
+fn prune_as_json_and_dry() {
+    let scratch = Scratch::new().unwrap();
+    let here = store(&scratch, "here");
+    for called in ["a", "b", "c"] {
+        checkpoint(&here, called, None);
+    }
+    let told = json(run(
+        here.path(),
+        &["prune", "--keep", "1", "--dry-run", "--json"],
+    ));
+    assert_eq!(keys(&told), ["bytes", "flattened", "kept", "removed"]);
+    assert_eq!(told["removed"].as_array().unwrap().len(), 2);
+    assert_eq!(here.list().unwrap().checkpoints.len(), 3);
+    let told = json(run(here.path(), &["prune", "--keep", "1", "--json"]));
+    assert_eq!(told["removed"], serde_json::json!(["b", "a"]));
+    let held = here.get(&name("c")).unwrap().hold().unwrap();
+    let told = json(run(here.path(), &["prune", "--keep", "0", "--json"]));
+    assert_eq!(keys(&told["kept"][0]), ["name", "reason"]);
+    drop(held);
+}
+
+/// Bits from a number, as good as random for a test that must be the same each time.
+fn mixed(seed: u64) -> u64 {
+    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33
+}
+
+#[test]
+fn killed_at_any_moment_of_an_import_nothing_half_is_listed() {
+    let scratch = Scratch::new().unwrap();
+    let left = checkpoint(&store(&scratch, "here"), "web", None);
+    let archive = packed(&left, Compression::None);
+    let there = store(&scratch, "there");
+    for seed in 0..25 {
+        let mut command = command(&["import", "-"]);
+        command
+            .env("CKPT_STORE", there.path())
+            .stdin(Stdio::piped());
+        let mut child = command
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // It has as much as was written, and what of that it has done is chance.
+        let most = u64::try_from(archive.len()).unwrap();
+        let cut = usize::try_from(mixed(seed) % most).unwrap();
+        stdin.write_all(&archive[..cut]).unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let listing = there.list().unwrap();
+        assert!(listing.checkpoints.is_empty() && listing.broken.is_empty());
+        if seed % 5 == 4 {
+            there.fsck().unwrap();
+            assert!(below(there.path()).len() <= 1);
+        }
+    }
+    let arrived = Ran::from(ckpt(there.path(), &["import", "-"], &archive));
+    arrived.good();
+    assert_eq!(content(&there.get(&name("web")).unwrap()), content(&left));
+}
+
+#[test]
+fn killed_at_any_moment_an_export_leaves_no_file_and_a_prune_only_whole_ones() {
+    let scratch = Scratch::new().unwrap();
+    let here = store(&scratch, "here");
+    let out = scratch.dir("out").unwrap();
+    let left = checkpoint(&here, "web", None);
+    for seed in 0..15 {
+        let file = out.join("web.tar");
+        let mut command = command(&["export", "web", "--compress", "none", "-o"]);
+        command.arg(&file).env("CKPT_STORE", here.path());
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(mixed(seed) % 12_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Whole, or not there at all.
+        if let Ok(bytes) = fs::read(&file) {
+            let there = store(&scratch, &format!("there{seed}"));
+            crate::made::import(&there, &bytes).unwrap();
+            fs::remove_file(&file).unwrap();
+        }
+        assert_eq!(below(&out), Vec::<std::path::PathBuf>::new());
+    }
+    for seed in 0..15 {
+        for called in ["a", "b", "c"] {
+            if here.get(&name(called)).is_err() {
+                checkpoint(&here, called, None);
+            }
+        }
+        let mut command = command(&["prune", "--keep", "1"]);
+        command.env("CKPT_STORE", here.path()).stdout(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(mixed(seed) % 12_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(here.list().unwrap().broken.is_empty());
+        assert!(here.fsck().unwrap().problems.is_empty());
+        let hidden = below(here.path()).into_iter().filter(|path| {
+            let first = path.strip_prefix(here.path()).unwrap();
+            first.starts_with(".old") || first.starts_with(".new")
+        });
+        assert_eq!(hidden.count(), 0);
+    }
+    drop(left);
+}
