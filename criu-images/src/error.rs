@@ -47,6 +47,13 @@ pub enum Error {
         /// What is wrong with it.
         defect: ChainDefect,
     },
+    /// What to search for is no regular expression.
+    #[cfg(feature = "search")]
+    #[error("{source}")]
+    Pattern {
+        /// What is wrong with it.
+        source: Box<regex::Error>,
+    },
     /// The images do not have the content of this memory.
     #[error("{place}: address {address}: {why}")]
     Unreadable {
@@ -63,6 +70,12 @@ impl Error {
     /// Where it happened.
     pub fn place(&self) -> &Place {
         match self {
+            #[cfg(feature = "search")]
+            Self::Pattern { .. } => &Place {
+                file: None,
+                record: None,
+                offset: 0,
+            },
             Self::Io { place, .. }
             | Self::Malformed { place, .. }
             | Self::Json { place, .. }

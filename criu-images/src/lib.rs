@@ -58,7 +58,7 @@
 //!
 //! # Features
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
-//! `prost-reflect`. Both are on by default. `track`: trackers of running tasks, in
+//! `prost-reflect`. `search`: [`Search`], by `regex`. All are on by default. `track`: trackers of running tasks, in
 //! [`mod@track`].
 
 mod core_file;
@@ -80,7 +80,10 @@ mod pagemap;
 pub mod proto;
 pub mod raw;
 mod schema;
+#[cfg(feature = "search")]
+mod search;
 pub mod source;
+mod statistics;
 pub mod track;
 mod verify;
 mod wire;
@@ -102,5 +105,8 @@ pub use memory::{
 pub use name::{Id, Name};
 pub use pagemap::{Pagemap, Run};
 pub use schema::Schema;
+#[cfg(feature = "search")]
+pub use search::{Match, Search, Searched};
+pub use statistics::{Holder, PageCounts, Statistics, statistics};
 pub use verify::{Finding, Flaw, Severity, verify, verify_within};
 pub use writer::ImageWriter;

@@ -14,6 +14,8 @@ mod live;
 mod model;
 mod recorded;
 mod rounds;
+mod search;
 mod spread;
+mod statistics;
 mod tracked;
 mod verify;

@@ -14,7 +14,7 @@ use crate::words::{asked, dumping, inventory, notice, restored, yes};
 const SHORT: Duration = Duration::from_millis(50);
 
 /// Time for all that the script says before it is silent.
-const LONGER: Duration = Duration::from_millis(600);
+const LONGER: Duration = Duration::from_secs(2);
 
 /// How a request was stopped.
 type Stopped = (CancelReason, Option<Stage>, Ended);

@@ -123,6 +123,29 @@ pub enum Flaw {
     },
 }
 
+impl Flaw {
+    /// A short name for programs, which stays.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) => "unreadable",
+            Self::Defect(_) => "defect",
+            Self::Chain(_) => "chain",
+            Self::Missing { .. } => "missing",
+            Self::Records { .. } => "records",
+            Self::Header => "header",
+            Self::Empty => "empty",
+            Self::Dangling { .. } => "dangling",
+            Self::Twice { .. } => "twice",
+            Self::Unused { .. } => "unused",
+            Self::Leftover => "leftover",
+            Self::Lost { .. } => "lost",
+            Self::Lazy { .. } => "lazy",
+            Self::Unmapped { .. } => "unmapped",
+            Self::Count { .. } => "count",
+        }
+    }
+}
+
 fn lost(loss: Loss) -> &'static str {
     match loss {
         Loss::Punched => "taken out of the pages image, by dedup",
