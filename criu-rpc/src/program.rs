@@ -1,5 +1,7 @@
 //! `Program`: which CRIU, and what is known of it.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -39,7 +41,7 @@ impl Program {
     pub(crate) fn first_of(paths: impl IntoIterator<Item = PathBuf>) -> Result<Self, Error> {
         let mut searched = Vec::new();
         for path in paths {
-            if path.is_file() && rustix::fs::access(&path, Access::EXEC_OK).is_ok() {
+            if is_program(&path) {
                 return Ok(Self {
                     path,
                     default_config: true,
@@ -75,6 +77,15 @@ impl Program {
     pub(crate) fn learn_features(&self, features: Features) {
         let _ = self.features.set(features);
     }
+}
+
+/// Whether it is a file that this process may execute.
+fn is_program(path: &Path) -> bool {
+    const BY_ALL: u32 = 0o111;
+    fs::metadata(path).is_ok_and(|found| {
+        let by_all = found.mode() & BY_ALL == BY_ALL;
+        found.is_file() && (by_all || rustix::fs::access(path, Access::EXEC_OK).is_ok())
+    })
 }
 
 #[cfg(test)]

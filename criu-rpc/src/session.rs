@@ -281,9 +281,6 @@ impl<'a> Session<'a> {
 
     async fn next(&mut self, wait: &impl Wait) -> Result<Event, Error> {
         loop {
-            if let Some(event) = self.heard()? {
-                return Ok(event);
-            }
             let Some(socket) = self.connection.socket() else {
                 return Ok(Event::Closed);
             };
@@ -299,8 +296,8 @@ impl<'a> Session<'a> {
                 .readable([message, end, cancel], until.into_iter().chain(tick).min())
                 .await
                 .map_err(|source| self.system("wait for CRIU", source))?;
-            if message {
-                continue;
+            if message && let Some(event) = self.heard()? {
+                return Ok(event);
             }
             if end {
                 // It may have spoken between the look at the socket and the look at it.

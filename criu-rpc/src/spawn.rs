@@ -49,11 +49,15 @@ impl Spawn<'_> {
         // A source that has the number of a target would be overwritten before its turn.
         let targets = self.descriptors.iter().map(|(target, _)| *target);
         let above = targets.max().unwrap_or(0) + 1;
-        let mut sources = Vec::with_capacity(self.descriptors.len());
+        let mut moved = Vec::new();
         for (target, fd) in self.descriptors {
-            let source = rustix::io::fcntl_dupfd_cloexec(fd, above)?;
-            actions.add_dup2(source.as_raw_fd(), target)?;
-            sources.push(source);
+            let mut source = fd.as_raw_fd();
+            if source < above {
+                let copy = rustix::io::fcntl_dupfd_cloexec(fd, above)?;
+                source = copy.as_raw_fd();
+                moved.push(copy);
+            }
+            actions.add_dup2(source, target)?;
         }
 
         let mut attributes = PosixSpawnAttr::init()?;
@@ -90,10 +94,13 @@ impl Spawn<'_> {
 fn environment() -> Vec<CString> {
     std::env::vars_os()
         .filter(|(name, _)| name != CONFIG_FILE)
-        .filter_map(|(mut name, value)| {
-            name.push("=");
-            name.push(value);
-            CString::new(name.into_vec()).ok()
+        .filter_map(|(name, value)| {
+            let mut variable = name.into_vec();
+            // With the zero at its end, so that it is moved once.
+            variable.reserve_exact(value.len() + 2);
+            variable.push(b'=');
+            variable.extend(value.into_encoded_bytes());
+            CString::new(variable).ok()
         })
         .collect()
 }
