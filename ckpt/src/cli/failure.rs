@@ -16,6 +16,12 @@ pub(crate) enum Failure {
     #[error("{0}")]
     Usage(&'static str),
 
+    #[error("{}; write another --regex, or leave it out to look for text", .0.replace('\n', " "))]
+    Pattern(String),
+
+    #[error("{images}: there is no task {pid}; see `ckpt image x {images} ps`")]
+    NoTask { images: String, pid: u32 },
+
     #[error("{0}")]
     Failed(#[from] ckpt::Error),
 
@@ -102,7 +108,9 @@ impl Failure {
         }
         eprintln!("ckpt: {self}");
         match self {
-            Self::Arguments(_) | Self::Usage(_) | Self::Inherit { .. } => ExitCode::from(2),
+            Self::Arguments(_) | Self::Usage(_) | Self::Pattern(_) | Self::Inherit { .. } => {
+                ExitCode::from(2)
+            }
             Self::Refused => ExitCode::from(3),
             Self::Failed(error) if error.is_refusal() => ExitCode::from(3),
             _ => ExitCode::FAILURE,

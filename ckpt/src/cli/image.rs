@@ -1,10 +1,17 @@
 //! `ckpt image`: single images, and what the images of a checkpoint tell together.
 
+mod chain;
+mod core;
 mod decode;
+mod diff;
 mod encode;
+mod flatten;
 mod info;
 mod input;
+mod mem;
+mod search;
 mod show;
+mod verify;
 mod x;
 
 use clap::{Args, Subcommand};
@@ -24,6 +31,18 @@ pub(crate) enum Image {
     Encode(encode::Encode),
     /// Explores a folder or archive of images
     X(x::X),
+    /// Tells whether a folder of images is whole, and its parts fit each other
+    Verify(verify::Verify),
+    /// Makes one folder of a chain of dumps, that needs no parent
+    Flatten(flatten::Flatten),
+    /// Tells what changed in memory from one dump to another
+    Diff(diff::Diff),
+    /// Writes bytes of a task's memory
+    Mem(mem::Mem),
+    /// Makes a core file of a task, for a debugger
+    Core(core::Core),
+    /// Looks for bytes or a pattern in the memory of tasks
+    Search(search::Search),
 }
 
 impl Image {
@@ -34,6 +53,12 @@ impl Image {
             Self::Decode(decode) => decode.run(),
             Self::Encode(encode) => encode.run(),
             Self::X(x) => x.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Flatten(flatten) => flatten.run(),
+            Self::Diff(diff) => diff.run(),
+            Self::Mem(mem) => mem.run(),
+            Self::Core(core) => core.run(),
+            Self::Search(search) => search.run(),
         }
     }
 }

@@ -90,12 +90,13 @@ pub(super) fn document(what: &str, verification: &Verification) -> Value {
     })
 }
 
-fn finding(finding: &Finding) -> Value {
+pub(super) fn finding(finding: &Finding) -> Value {
     json!({
         "severity": finding.severity.to_string(),
         "file": finding.file.to_string_lossy(),
         "record": finding.record,
         "offset": finding.offset,
+        "flaw": finding.flaw.name(),
         "what": finding.flaw.to_string(),
     })
 }

@@ -36,7 +36,8 @@ pub(super) fn command(manifest: &Manifest) -> String {
         true => name().unwrap_or_default(),
         false => line,
     };
-    shown(text.as_bytes())
+    // A program that changed its title has filled it up with blanks.
+    shown(text.trim_end().as_bytes())
 }
 
 #[cfg(test)]

@@ -10,5 +10,6 @@ mod explore;
 mod fixture;
 mod info;
 mod made;
+mod memory;
 mod output;
 mod usage;

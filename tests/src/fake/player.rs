@@ -127,7 +127,7 @@ fn begin(folder: &Path, state: PeerState) -> io::Result<usize> {
     for run in 0.. {
         match File::create_new(folder.join(format!("criu.run.{run}"))) {
             Ok(_) => {
-                std::fs::write(folder.join(format!("criu.state.{run}")), state.to_text())?;
+                append(&folder.join(format!("criu.state.{run}")), &state.to_text())?;
                 return Ok(run);
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -3,6 +3,8 @@
 use std::fs;
 use std::process::Stdio;
 
+use criu_rs_tests::Spawned;
+
 use crate::bench::{Bench, PATIENCE, python};
 
 /// One process counts, one squares, one writes; the shell waits for them.
@@ -58,6 +60,16 @@ fn a_pipeline_survives() {
     let text = bench.until("squares", |text| lines(text) > lines(&before) + 20);
     let whole = &text[..text.rfind('\n').unwrap() + 1];
     assert!(in_order(whole), "{whole}");
+
+    // Only the shell is going to hear of it; the others end with what is held here.
+    let others: Vec<_> = job
+        .proc()
+        .descendants()
+        .unwrap()
+        .into_iter()
+        .map(|process| Spawned::adopt(process.pid()).unwrap())
+        .collect();
+    assert_eq!(others.len(), 3);
 
     let pid = nix_pid(foreground.id());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();

@@ -63,6 +63,15 @@ impl Wanted {
         all: PAGE_IS_SOFT_DIRTY,
         ..Self::RESIDENT
     };
+
+    /// The same in a mapping without a file. For each page that it is asked whether it is a
+    /// file's, the kernel looks at that page's own record, which is seldom in the caches.
+    pub(super) const fn without_file(self) -> Self {
+        Self {
+            none: self.none & !PAGE_IS_FILE,
+            ..self
+        }
+    }
 }
 
 /// What is done besides.

@@ -103,7 +103,8 @@ impl Look<'_> {
         }
         let wanted = match vma.scope() {
             Scope::Shared => Wanted::SHARED,
-            _ => Wanted::RESIDENT,
+            _ if vma.has_file() => Wanted::RESIDENT,
+            _ => Wanted::RESIDENT.without_file(),
         };
         let Found {
             resident, unknown, ..
@@ -164,8 +165,12 @@ impl Look<'_> {
 
     fn protect(&mut self, vma: &Vma) -> io::Result<Vec<AddrRange>> {
         let mut found = Vec::new();
+        let wanted = match vma.has_file() {
+            true => Wanted::WRITTEN,
+            false => Wanted::WRITTEN.without_file(),
+        };
         self.scanner
-            .scan(vma.range, Wanted::WRITTEN, Mode::Protect, |range, _| {
+            .scan(vma.range, wanted, Mode::Protect, |range, _| {
                 found.push(range);
             })?;
         Ok(found)

@@ -1,0 +1,92 @@
+//! What the words about memory have in common: a folder, and those of the dumps before it.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use criu_images::{Chain, Memory, Origin};
+use serde_json::{Value, json};
+
+use crate::cli::failure::Failure;
+
+#[derive(Debug, Args)]
+pub(super) struct Folder {
+    /// A folder of images; those of the dumps before it are found by its parent link
+    dir: PathBuf,
+
+    #[command(flatten)]
+    parents: Parents,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Parents {
+    /// Where parents may be: links may be absolute, and lead anywhere below it. Without it,
+    /// beside the folder
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+impl Folder {
+    pub(super) fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn parents(&self) -> &Parents {
+        &self.parents
+    }
+
+    pub(super) fn open(&self) -> Result<Chain, Failure> {
+        self.parents.open(&self.dir)
+    }
+
+    /// The memory of a task.
+    pub(super) fn task(&self, pid: u32) -> Result<Memory, Failure> {
+        self.open()?.task(pid)?.ok_or_else(|| Failure::NoTask {
+            images: self.dir.display().to_string(),
+            pid,
+        })
+    }
+}
+
+impl Parents {
+    pub(super) fn open(&self, folder: &Path) -> Result<Chain, Failure> {
+        Ok(match &self.root {
+            Some(root) => Chain::within(folder, root)?,
+            None => Chain::open(folder)?,
+        })
+    }
+
+    pub(super) fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+}
+
+/// A number of bytes or an address: decimal, or hexadecimal after `0x`.
+pub(super) fn number(text: &str) -> Result<u64, &'static str> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "a number is wanted, decimal or hexadecimal (0x…)")
+}
+
+/// Where memory is, for programs.
+pub(super) fn origin(memory: &Memory, origin: Origin) -> Value {
+    match origin {
+        Origin::Stored {
+            folder,
+            pages_id,
+            offset,
+        } => {
+            json!({ "kind": "stored", "folder": folder, "pages_id": pages_id, "offset": offset })
+        }
+        Origin::Zero => json!({ "kind": "zero" }),
+        Origin::Lazy { folder } => json!({ "kind": "lazy", "folder": folder }),
+        Origin::File { id, offset, shared } => {
+            let path = memory.path(id).map(String::from_utf8_lossy);
+            json!({ "kind": "file", "file": path, "offset": offset, "shared": shared })
+        }
+        Origin::Guard => json!({ "kind": "guard" }),
+        Origin::Lost(_) => json!({ "kind": "lost" }),
+        _ => json!({ "kind": "elsewhere" }),
+    }
+}
