@@ -15,6 +15,8 @@ pub enum Cause {
     PidTaken,
     /// CRIU lacks the privileges it needs.
     MissingCapability,
+    /// CRIU does not run as root, and was not told that this is meant.
+    NotUnprivileged,
     /// The task belongs to another user, and `CAP_SYS_RESOURCE` is missing.
     OtherUser,
     /// The kernel did not let CRIU take hold of a task (`ptrace(2)`): a debugger has it, or
@@ -65,11 +67,14 @@ pub enum Cause {
 }
 
 /// A piece of CRIU's message, and the cause it gives away.
-const LINES: [(&str, Cause); 37] = [
+const LINES: [(&str, Cause); 39] = [
     (
         "CAP_CHECKPOINT_RESTORE capability",
         Cause::MissingCapability,
     ),
+    ("Running as non-root requires", Cause::NotUnprivileged),
+    // Of a bounding set that the restored task had not: CAP_SETPCAP.
+    ("Unable to drop capability", Cause::MissingCapability),
     ("Can't get rlimit", Cause::OtherUser),
     // Of the root, see `REFUSED`; this is of another task.
     ("Unseizable non-zombie", Cause::TraceRefused),
@@ -161,8 +166,9 @@ impl Cause {
                 "end the process that has the pid, or restore into a pid namespace of its own"
             }
             Self::MissingCapability => {
-                "run as root, or with CAP_CHECKPOINT_RESTORE and CAP_SYS_PTRACE"
+                "run as root, or with CAP_CHECKPOINT_RESTORE, CAP_SYS_PTRACE and CAP_SETPCAP"
             }
+            Self::NotUnprivileged => "set unprivileged, or run as root",
             Self::OtherUser => "give this process CAP_SYS_RESOURCE, or run it as the same user",
             Self::TraceRefused => {
                 "detach what traces the task (TracerPid in /proc/PID/status), or run as its user \
@@ -211,6 +217,7 @@ impl fmt::Display for Cause {
             Self::NoSuchProcess => "no such process",
             Self::PidTaken => "a pid of the tree is taken",
             Self::MissingCapability => "privileges are missing",
+            Self::NotUnprivileged => "CRIU does not run as root",
             Self::OtherUser => "the process belongs to another user",
             Self::TraceRefused => "a task cannot be traced",
             Self::SeccompFilter => "the seccomp filter of a task cannot be suspended",

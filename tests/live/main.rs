@@ -30,4 +30,5 @@ mod root {
     mod stopping;
     mod table;
     mod terminal;
+    mod unprivileged;
 }

@@ -101,6 +101,11 @@ fn the_cause_is_found_in_the_log(front: Front) {
             "Can't get rlimit 0: Operation not permitted",
             Cause::OtherUser,
         ),
+        ("Unable to drop capability 24: -1", Cause::MissingCapability),
+        (
+            "Running as non-root requires '--unprivileged'",
+            Cause::NotUnprivileged,
+        ),
         (
             "Unexpected rt vDSO area bounds: 7ffc 7ffd",
             Cause::KernelTooNew,
