@@ -140,7 +140,8 @@ fn capabilities(status: &str, user: u32) -> u64 {
     }
 }
 
-fn kernel_version(release: &str) -> (u32, u32) {
+/// `6.18.2-cloud` is (6, 18).
+pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
     let mut numbers = release
         .split(|c: char| !c.is_ascii_digit())
         .map(|word| word.parse().unwrap_or(0));
@@ -252,6 +253,8 @@ mod tests {
         assert_eq!(kernel_version("6.18.44"), (6, 18));
         assert_eq!(kernel_version("6.1.0-25-amd64"), (6, 1));
         assert_eq!(kernel_version("5.14-rc3+"), (5, 14));
+        assert_eq!(kernel_version("6.18.2-cloud-amd64"), (6, 18));
+        assert_eq!(kernel_version("5.4"), (5, 4));
         assert_eq!(kernel_version("odd"), (0, 0));
     }
 

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::machine::kernel_version;
 
 /// Major, minor and patch of a release of CRIU.
 pub type CriuVersion = (u32, u32, u32);
@@ -53,7 +54,7 @@ impl Host {
         Ok(Self {
             architecture: std::env::consts::ARCH.to_owned(),
             page_size: u64::try_from(rustix::param::page_size()).unwrap_or(4096),
-            kernel: kernel(&rustix::system::uname().release().to_string_lossy()),
+            kernel: kernel_version(&rustix::system::uname().release().to_string_lossy()),
             criu: None,
             cpu: flags(&read("/proc/cpuinfo")?),
             pids: pids()?,
@@ -124,15 +125,6 @@ fn pids() -> Result<BTreeSet<u32>> {
     Ok(all)
 }
 
-/// `6.18.2-cloud` is (6, 18).
-fn kernel(release: &str) -> (u32, u32) {
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|number| number.parse().unwrap_or(0));
-    let mut next = || numbers.next().unwrap_or(0);
-    (next(), next())
-}
-
 /// Those of the first processor; the others have the same.
 fn flags(cpuinfo: &str) -> Option<BTreeSet<String>> {
     let line = cpuinfo.lines().find_map(|line| {
@@ -195,13 +187,6 @@ fn parsed(digits: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_of_linux() {
-        assert_eq!(kernel("6.18.2-cloud-amd64"), (6, 18));
-        assert_eq!(kernel("5.4"), (5, 4));
-        assert_eq!(kernel("odd"), (0, 0));
-    }
 
     #[test]
     fn tables_of_the_kernel() {

@@ -12,4 +12,6 @@ mod info;
 mod made;
 mod memory;
 mod output;
+#[path = "../ran.rs"]
+mod ran;
 mod usage;

@@ -8,7 +8,8 @@ use std::process::Stdio;
 use criu_images::Kind;
 use criu_rs_tests::Scratch;
 
-use crate::command::{Ran, command, run};
+use crate::command::{command, run};
+use crate::ran::Ran;
 use crate::{fixture, made};
 
 /// `| head -n 1` is no failure, in the middle of anything.

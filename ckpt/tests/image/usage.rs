@@ -7,7 +7,8 @@ use std::process::Command;
 use criu_images::Kind;
 use criu_rs_tests::Scratch;
 
-use crate::command::{Ran, pipe, run};
+use crate::command::{pipe, run};
+use crate::ran::Ran;
 use crate::{fixture, made};
 
 fn ckpt(args: &[&str]) -> Ran {

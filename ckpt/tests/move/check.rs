@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use criu_rs_tests::Scratch;
 use serde_json::Value;
 
-use crate::command::{self, Ran};
+use crate::command;
+use crate::ran::Ran;
 
 fn check(criu: &str, args: &[&str]) -> Ran {
     let mut command = command::command(&["check"]);

@@ -10,8 +10,9 @@ mod root {
     use criu_rs_tests::{Proc, Scratch, Spawned, eventually, real_criu};
     use rustix::process::Signal;
 
-    use crate::command::{Ran, command};
+    use crate::command::command;
     use crate::made::{below, store};
+    use crate::ran::Ran;
 
     const PATIENCE: Duration = Duration::from_secs(120);
 

@@ -10,4 +10,6 @@ mod hostile;
 mod live;
 mod made;
 mod prune;
+#[path = "../ran.rs"]
+mod ran;
 mod words;

@@ -10,8 +10,9 @@ use ckpt::Compression;
 use criu_rs_tests::Scratch;
 use serde_json::Value;
 
-use crate::command::{Ran, command};
+use crate::command::command;
 use crate::made::{below, checkpoint, content, name, packed, store};
+use crate::ran::Ran;
 
 fn ckpt(store: &Path, args: &[&str], input: &[u8]) -> Output {
     let mut command = command(args);
