@@ -58,7 +58,7 @@ impl Foreground {
     pub fn attend(self, tree: &Restored, terminal: Option<BorrowedFd<'_>>) -> io::Result<Ended> {
         let ended = self.watch(tree, terminal);
         if let Some(terminal) = terminal {
-            take(terminal, rustix::process::getpgrp());
+            take(terminal, own_group());
         }
         ended
     }
@@ -84,7 +84,7 @@ impl Foreground {
                 }
                 // What the terminal sent to our group has reached the tree, if it is in it.
                 let from_terminal = info.ssi_code == SI_KERNEL;
-                if !(from_terminal && group_of(tree) == Some(rustix::process::getpgrp())) {
+                if !(from_terminal && group_of(tree) == own_group()) {
                     pass_on(tree, signal);
                 }
             }
@@ -107,11 +107,11 @@ impl Foreground {
         let Some(terminal) = terminal else {
             return Ok(());
         };
-        take(terminal, rustix::process::getpgrp());
+        take(terminal, own_group());
         raise(Signal::SIGSTOP)?;
         // Somebody let us go on.
         if let Some(group) = group_of(tree) {
-            take(terminal, group);
+            take(terminal, Some(group));
             rustix::process::kill_process_group(group, rustix::process::Signal::CONT).ok();
         }
         Ok(())
@@ -132,12 +132,20 @@ fn pass_on(tree: &Restored, signal: i32) {
 }
 
 fn group_of(tree: &Restored) -> Option<Pid> {
-    let pid = Pid::from_raw(tree.pid().as_raw())?;
-    rustix::process::getpgid(Some(pid)).ok()
+    let pid = nix::unistd::Pid::from_raw(tree.pid().as_raw());
+    Pid::from_raw(nix::unistd::getpgid(Some(pid)).ok()?.as_raw())
+}
+
+/// Our process group; `None` where its leader is in a PID namespace outside ours, for which
+/// the system says 0 and `rustix` has no value.
+fn own_group() -> Option<Pid> {
+    Pid::from_raw(nix::unistd::getpgrp().as_raw())
 }
 
 /// Makes a process group that of the terminal. Fails where it is not ours: then it is not
 /// ours to give.
-fn take(terminal: BorrowedFd<'_>, group: Pid) {
-    rustix::termios::tcsetpgrp(terminal, group).ok();
+fn take(terminal: BorrowedFd<'_>, group: Option<Pid>) {
+    if let Some(group) = group {
+        rustix::termios::tcsetpgrp(terminal, group).ok();
+    }
 }

@@ -59,7 +59,7 @@ impl PeerState {
         Ok(Self {
             pid: me.pid(),
             parent: me.parent()?,
-            group: rustix::process::getpgrp().as_raw_nonzero().get(),
+            group: nix::unistd::getpgrp().as_raw(),
             session: me.session()?,
             args: std::env::args_os().collect(),
             env: std::env::vars_os().collect(),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{getpid, getsid, setsid};
+use rustix::process::setsid;
 
 use super::helpers::{Errors, Helpers};
 use super::memory::Memory;
@@ -47,7 +47,8 @@ pub fn run_workload() -> ExitCode {
 
 fn run(settings: &Settings) -> io::Result<()> {
     // CRIU dumps whole sessions without asking for options; the test's own is not to be one.
-    if getsid(None)? != getpid() {
+    let me = Proc::myself();
+    if me.session()? != me.pid() {
         setsid()?;
     }
     let errors = Arc::new(Errors::default());
