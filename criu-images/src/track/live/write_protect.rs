@@ -4,7 +4,7 @@ use std::io;
 
 use super::error::{Act, Obstacle, TrackError};
 use super::inject::userfaultfd_of;
-use super::scan::{Mode, Scanner, Wanted, is_swapped};
+use super::scan::{Mode, Scanner, Wanted, is_swapped, is_written};
 use super::task::Task;
 use super::uffd::Uffd;
 use crate::memory::AddrRange;
@@ -97,83 +97,118 @@ enum Hindrance {
 impl Look<'_> {
     fn at(&mut self, vma: &Vma) -> Result<(), Hindrance> {
         match vma.scope() {
-            Scope::Outside => return Ok(()),
-            Scope::Shared => self.found.unknown.push(vma.range),
-            Scope::Private => self.private(vma)?,
+            Scope::Outside => Ok(()),
+            Scope::Shared => {
+                self.found.unknown.push(vma.range);
+                self.resident(vma, Wanted::SHARED)
+            }
+            Scope::Private => self.private(vma),
         }
-        let wanted = match vma.scope() {
-            Scope::Shared => Wanted::SHARED,
-            _ if vma.has_file() => Wanted::RESIDENT,
-            _ => Wanted::RESIDENT.without_file(),
-        };
-        let Found {
-            resident, unknown, ..
-        } = &mut self.found;
-        // A page of a file that is dropped leaves a marker which looks like a swapped page.
-        let has_file = vma.scope() == Scope::Private && vma.has_file();
-        self.scanner
-            .scan(vma.range, wanted, Mode::Look, |range, categories| {
-                resident.push(range);
-                if has_file && is_swapped(categories) {
-                    unknown.push(range);
-                }
-            })
-            .map_err(|source| Hindrance::Failed(Act::Pagemap, source))
     }
 
     fn private(&mut self, vma: &Vma) -> Result<(), Hindrance> {
-        if !self.is_first {
-            match self.protect(vma) {
-                Ok(found) => {
-                    self.found.written.extend(found);
-                    return Ok(());
-                }
-                Err(error) if is(&error, libc::EPERM) => {}
-                Err(source) => return Err(Hindrance::Failed(Act::Protect, source)),
-            }
+        if !self.is_first && self.protected(vma)? == Watched::Yes {
+            return Ok(());
         }
         // New, moved, or never looked at.
         self.found.untracked.push(vma.range);
+        if self.register(vma)? == Watched::Yes && self.protected(vma)? == Watched::Yes {
+            return Ok(());
+        }
+        // Not to be registered, or replaced meanwhile: it stays unknown.
+        self.resident(vma, wanted(vma))
+    }
+
+    /// Adds the pages of a mapping that can be asked for no more than that they are there.
+    fn resident(&mut self, vma: &Vma, wanted: Wanted) -> Result<(), Hindrance> {
+        let mut pages = Vec::new();
+        let each = |range, categories| pages.push((range, categories));
+        let done = self.scanner.scan(vma.range, wanted, Mode::Look, each);
+        done.map_err(|source| Hindrance::Failed(Act::Pagemap, source))?;
+        self.found.add(vma, pages, false);
+        Ok(())
+    }
+
+    fn register(&mut self, vma: &Vma) -> Result<Watched, Hindrance> {
         match self.uffd.register(vma.range) {
             Ok(()) => {}
             Err(_) if self.uffd.is_orphan(vma.range) => return Err(Hindrance::OtherMemory),
             Err(error) if is(&error, libc::EBUSY) && self.is_first => {
                 // One that is asynchronous too is a tracker: it would lose what we take.
-                let each = |_, _| {};
-                return match self
-                    .scanner
-                    .scan(vma.range, Wanted::WRITTEN, Mode::Check, each)
-                {
-                    Ok(()) => Err(Hindrance::Tracked),
-                    Err(_) => Ok(()),
+                let done = self.scan(vma, Wanted::RESIDENT, Mode::Check);
+                return match done {
+                    Ok(_) => Err(Hindrance::Tracked),
+                    Err(_) => Ok(Watched::No),
                 };
             }
-            // Not to be registered, or gone since: it stays unknown.
-            Err(_) => return Ok(()),
+            // Not to be registered, or gone since.
+            Err(_) => return Ok(Watched::No),
         }
-        if self.uffd.unprotect(vma.range).is_err() {
-            // Replaced meanwhile, or it cannot be protected: it stays unknown.
-            return Ok(());
+        // Protection that was left from before cannot be told from ours. It is looked for,
+        // for to take it from pages that do not have it costs ten times as much.
+        let stale = match self.scan(vma, wanted(vma).protected(), Mode::Check) {
+            Ok(found) => !found.is_empty(),
+            Err(error) if is(&error, libc::EPERM) => return Ok(Watched::No),
+            Err(source) => return Err(Hindrance::Failed(Act::Pagemap, source)),
+        };
+        if stale && self.uffd.unprotect(vma.range).is_err() {
+            // Replaced meanwhile, or it cannot be protected.
+            return Ok(Watched::No);
         }
-        match self.protect(vma) {
-            Ok(_) => Ok(()),
-            // Replaced meanwhile.
-            Err(error) if is(&error, libc::EPERM) => Ok(()),
+        Ok(Watched::Yes)
+    }
+
+    /// Tells and protects in one walk: each page is in the answer as it was when it was
+    /// protected.
+    fn protected(&mut self, vma: &Vma) -> Result<Watched, Hindrance> {
+        match self.scan(vma, wanted(vma).and_written(), Mode::Protect) {
+            Ok(pages) => {
+                self.found.add(vma, pages, true);
+                Ok(Watched::Yes)
+            }
+            Err(error) if is(&error, libc::EPERM) => Ok(Watched::No),
             Err(source) => Err(Hindrance::Failed(Act::Protect, source)),
         }
     }
 
-    fn protect(&mut self, vma: &Vma) -> io::Result<Vec<AddrRange>> {
-        let mut found = Vec::new();
-        let wanted = match vma.has_file() {
-            true => Wanted::WRITTEN,
-            false => Wanted::WRITTEN.without_file(),
-        };
-        self.scanner
-            .scan(vma.range, wanted, Mode::Protect, |range, _| {
-                found.push(range);
-            })?;
-        Ok(found)
+    fn scan(&mut self, vma: &Vma, wanted: Wanted, mode: Mode) -> io::Result<Pages> {
+        let mut pages = Vec::new();
+        let each = |range, categories| pages.push((range, categories));
+        self.scanner.scan(vma.range, wanted, mode, each)?;
+        Ok(pages)
+    }
+}
+
+/// Runs of pages and their categories.
+type Pages = Vec<(AddrRange, u32)>;
+
+/// Whether the kernel watches a mapping for us.
+#[derive(PartialEq)]
+enum Watched {
+    Yes,
+    No,
+}
+
+impl Found {
+    fn add(&mut self, vma: &Vma, pages: Pages, is_watched: bool) {
+        // A page of a file that is dropped leaves a marker which looks like a swapped page.
+        let has_file = vma.scope() == Scope::Private && vma.has_file();
+        for (range, categories) in pages {
+            self.resident.push(range);
+            if is_watched && is_written(categories) {
+                self.written.push(range);
+            }
+            if has_file && is_swapped(categories) {
+                self.unknown.push(range);
+            }
+        }
+    }
+}
+
+fn wanted(vma: &Vma) -> Wanted {
+    match vma.has_file() {
+        true => Wanted::RESIDENT,
+        false => Wanted::RESIDENT.without_file(),
     }
 }
 
@@ -219,7 +254,7 @@ impl Tracker for WriteProtect {
             self.uffd = Some(current);
             let page = self.task.page_size();
             let written = DirtySet::of(page, found.written);
-            let resident = DirtySet::of(page, found.resident).union(&written);
+            let resident = DirtySet::of(page, found.resident);
             let untracked = DirtySet::of(page, found.untracked).intersection(&resident);
             let unknown = DirtySet::of(page, found.unknown).union(&untracked);
             let written = written.difference(&unknown);
