@@ -7,7 +7,7 @@ use super::inject::userfaultfd_of;
 use super::scan::{Mode, Scanner, Wanted, is_swapped, is_written};
 use super::task::Task;
 use super::uffd::Uffd;
-use crate::memory::AddrRange;
+use crate::memory::PageSize;
 use crate::track::dirty::DirtySet;
 use crate::track::observation::{Observation, Tracker, Way};
 use crate::track::vma::{Scope, Vma};
@@ -66,15 +66,26 @@ impl WriteProtect {
     }
 }
 
-/// Ranges as they are found.
-#[derive(Default)]
+/// Pages as they are found, in the order of addresses, so that each goes to the end.
 struct Found {
-    resident: Vec<AddrRange>,
-    written: Vec<AddrRange>,
+    resident: DirtySet,
+    written: DirtySet,
     /// Nothing is known of them, whether they have content or not.
-    unknown: Vec<AddrRange>,
+    unknown: DirtySet,
     /// Mappings that were not tracked: nothing is known of their resident pages.
-    untracked: Vec<AddrRange>,
+    untracked: DirtySet,
+}
+
+impl Found {
+    fn new(page: PageSize) -> Self {
+        let none = || DirtySet::new(page);
+        Self {
+            resident: none(),
+            written: none(),
+            unknown: none(),
+            untracked: none(),
+        }
+    }
 }
 
 /// A look at a mapping.
@@ -99,7 +110,7 @@ impl Look<'_> {
         match vma.scope() {
             Scope::Outside => Ok(()),
             Scope::Shared => {
-                self.found.unknown.push(vma.range);
+                self.found.unknown.insert(vma.range);
                 self.resident(vma, Wanted::SHARED)
             }
             Scope::Private => self.private(vma),
@@ -111,7 +122,7 @@ impl Look<'_> {
             return Ok(());
         }
         // New, moved, or never looked at.
-        self.found.untracked.push(vma.range);
+        self.found.untracked.insert(vma.range);
         if self.register(vma)? == Watched::Yes && self.protected(vma)? == Watched::Yes {
             return Ok(());
         }
@@ -119,14 +130,10 @@ impl Look<'_> {
         self.resident(vma, wanted(vma))
     }
 
-    /// Adds the pages of a mapping that can be asked for no more than that they are there.
+    /// Of a mapping that can be asked for no more than what is there.
     fn resident(&mut self, vma: &Vma, wanted: Wanted) -> Result<(), Hindrance> {
-        let mut pages = Vec::new();
-        let each = |range, categories| pages.push((range, categories));
-        let done = self.scanner.scan(vma.range, wanted, Mode::Look, each);
-        done.map_err(|source| Hindrance::Failed(Act::Pagemap, source))?;
-        self.found.add(vma, pages, false);
-        Ok(())
+        self.scan(vma, wanted, Mode::Look)
+            .map_err(|source| Hindrance::Failed(Act::Pagemap, source))
     }
 
     fn register(&mut self, vma: &Vma) -> Result<Watched, Hindrance> {
@@ -135,8 +142,7 @@ impl Look<'_> {
             Err(_) if self.uffd.is_orphan(vma.range) => return Err(Hindrance::OtherMemory),
             Err(error) if is(&error, libc::EBUSY) && self.is_first => {
                 // One that is asynchronous too is a tracker: it would lose what we take.
-                let done = self.scan(vma, Wanted::RESIDENT, Mode::Check);
-                return match done {
+                return match self.has_any(vma, Wanted::RESIDENT) {
                     Ok(_) => Err(Hindrance::Tracked),
                     Err(_) => Ok(Watched::No),
                 };
@@ -146,8 +152,8 @@ impl Look<'_> {
         }
         // Protection that was left from before cannot be told from ours. It is looked for,
         // for to take it from pages that do not have it costs ten times as much.
-        let stale = match self.scan(vma, wanted(vma).protected(), Mode::Check) {
-            Ok(found) => !found.is_empty(),
+        let stale = match self.has_any(vma, wanted(vma).protected()) {
+            Ok(stale) => stale,
             Err(error) if is(&error, libc::EPERM) => return Ok(Watched::No),
             Err(source) => return Err(Hindrance::Failed(Act::Pagemap, source)),
         };
@@ -162,47 +168,42 @@ impl Look<'_> {
     /// protected.
     fn protected(&mut self, vma: &Vma) -> Result<Watched, Hindrance> {
         match self.scan(vma, wanted(vma).and_written(), Mode::Protect) {
-            Ok(pages) => {
-                self.found.add(vma, pages, true);
-                Ok(Watched::Yes)
-            }
+            Ok(()) => Ok(Watched::Yes),
             Err(error) if is(&error, libc::EPERM) => Ok(Watched::No),
             Err(source) => Err(Hindrance::Failed(Act::Protect, source)),
         }
     }
 
-    fn scan(&mut self, vma: &Vma, wanted: Wanted, mode: Mode) -> io::Result<Pages> {
-        let mut pages = Vec::new();
-        let each = |range, categories| pages.push((range, categories));
-        self.scanner.scan(vma.range, wanted, mode, each)?;
-        Ok(pages)
+    /// What was found before it fails is true of that moment, and stays.
+    fn scan(&mut self, vma: &Vma, wanted: Wanted, mode: Mode) -> io::Result<()> {
+        // A page of a file that is dropped leaves a marker which looks like a swapped page.
+        let has_file = vma.scope() == Scope::Private && vma.has_file();
+        let found = &mut self.found;
+        let each = |range, categories| {
+            found.resident.insert(range);
+            if is_written(categories) {
+                found.written.insert(range);
+            }
+            if has_file && is_swapped(categories) {
+                found.unknown.insert(range);
+            }
+        };
+        self.scanner.scan(vma.range, wanted, mode, each)
+    }
+
+    fn has_any(&mut self, vma: &Vma, wanted: Wanted) -> io::Result<bool> {
+        let mut any = false;
+        let each = |_, _| any = true;
+        self.scanner.scan(vma.range, wanted, Mode::Check, each)?;
+        Ok(any)
     }
 }
-
-/// Runs of pages and their categories.
-type Pages = Vec<(AddrRange, u32)>;
 
 /// Whether the kernel watches a mapping for us.
 #[derive(PartialEq)]
 enum Watched {
     Yes,
     No,
-}
-
-impl Found {
-    fn add(&mut self, vma: &Vma, pages: Pages, is_watched: bool) {
-        // A page of a file that is dropped leaves a marker which looks like a swapped page.
-        let has_file = vma.scope() == Scope::Private && vma.has_file();
-        for (range, categories) in pages {
-            self.resident.push(range);
-            if is_watched && is_written(categories) {
-                self.written.push(range);
-            }
-            if has_file && is_swapped(categories) {
-                self.unknown.push(range);
-            }
-        }
-    }
 }
 
 fn wanted(vma: &Vma) -> Wanted {
@@ -223,6 +224,7 @@ impl Tracker for WriteProtect {
         let mut is_first = self.last.is_empty();
         // If this fails, part of what was written is told to nobody.
         let last = std::mem::replace(&mut self.last, DirtySet::new(self.task.page_size()));
+        let page = self.task.page_size();
         // Once more after an execve; one that never stops to do so is not waited for.
         for _ in 0..3 {
             let current = match self.uffd.take() {
@@ -235,7 +237,7 @@ impl Tracker for WriteProtect {
                 uffd: &current,
                 scanner: &mut scanner,
                 is_first,
-                found: Found::default(),
+                found: Found::new(page),
             };
             match vmas.iter().try_for_each(|vma| look.at(vma)) {
                 Ok(()) => {}
@@ -252,12 +254,11 @@ impl Tracker for WriteProtect {
             let found = look.found;
             self.task.check()?;
             self.uffd = Some(current);
-            let page = self.task.page_size();
-            let written = DirtySet::of(page, found.written);
-            let resident = DirtySet::of(page, found.resident);
-            let untracked = DirtySet::of(page, found.untracked).intersection(&resident);
-            let unknown = DirtySet::of(page, found.unknown).union(&untracked);
-            let written = written.difference(&unknown);
+            let resident = found.resident;
+            let unknown = found
+                .unknown
+                .union(&found.untracked.intersection(&resident));
+            let written = found.written.difference(&unknown);
             let dropped = last.difference(&resident).difference(&unknown);
             self.last.clone_from(&resident);
             return Ok(Observation {
