@@ -1,18 +1,21 @@
 //! `Create`: a process tree becomes a checkpoint.
 
-use std::time::{Duration, Instant};
+mod dumping;
+mod memory;
+mod request;
 
-use criu_images::source::{Folder, Source as _};
-use criu_images::{Name, proto};
-use criu_rpc::{Cancel, Criu, Dump, DumpExternal, LogLevel, NetworkLock, Pid, Stage};
+use std::time::Duration;
+
+use criu_rpc::{Cancel, Criu, LogLevel, NetworkLock};
 
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
-use crate::manifest::{IMAGES, Manifest, Options};
+use crate::manifest::Options;
 use crate::name::CheckpointName;
-use crate::needs::Need;
-use crate::process::{Claim, Tree};
-use crate::store::{Checkpoint, Staging, Store};
+use crate::process::Claim;
+use crate::store::{Checkpoint, Store};
+use dumping::Job;
+use memory::{Memory, Stock};
 
 /// A checkpoint that is to be made of a process and its descendants.
 ///
@@ -212,227 +215,23 @@ impl Create {
         let pid = self.look(criu, &listener)?;
 
         let mut staging = store.stage(&self.name)?;
-        let link = match &self.parent {
+        let parent = match &self.parent {
             Some(parent) => Some(staging.based_on(&store.get(parent)?)?),
             None => None,
         };
-        let mut manifest = self.describe(criu)?;
-        let started = Instant::now();
-        listener.phase(Phase::Dump);
-        let images = staging.images();
-        let folder = staging.path().to_owned();
-        let request = self.request(pid, &images, &folder, link);
-        let progress = |progress| listener.tell(Event::Criu(progress));
-
-        if self.options.leave_running {
-            let dumped = criu.run(request.progress(progress));
-            dumped.map_err(|error| failed(error, &staging))?;
-            let took = started.elapsed();
-            look_through(&images, store, &listener)?;
-            measure(&mut manifest, &folder, took);
-            listener.phase(Phase::Commit);
-            return staging.commit(manifest);
-        }
-
-        // The tree ends only once its checkpoint is whole and on the disk: CRIU waits with
-        // that for the answer to its last stage.
-        let mut slot = Some(staging);
-        let mut outcome = None;
-        let done = criu.run(request.progress(progress).hook(|notice| {
-            if *notice.stage() == Stage::PostDump
-                && let Some(staging) = slot.take()
-            {
-                let committed = look_through(&images, store, &listener).and_then(|()| {
-                    listener.phase(Phase::Commit);
-                    staging.commit_some(manifest.clone(), |path| path.starts_with(IMAGES))
-                });
-                let refused = committed.is_err();
-                outcome = Some(committed);
-                if refused {
-                    return Err("the checkpoint is not whole".into());
-                }
-            }
-            Ok(criu_rpc::Answer::Continue)
-        }));
-        match (done, outcome) {
-            (Ok(_), Some(Ok(checkpoint))) => {
-                let took = started.elapsed();
-                let folder = checkpoint.path().to_owned();
-                checkpoint.complete(|manifest| measure(manifest, &folder, took))
-            }
-            (_, Some(Err(error))) => Err(error),
-            (Err(error), Some(Ok(checkpoint))) => {
-                let error = Error::from(error);
-                // CRIU gave up after all. If the tree lives, that is how it was before; if
-                // not, its checkpoint is all there is of it.
-                if Tree::of(self.pid).is_some() {
-                    let names = [checkpoint.name().clone()];
-                    store.remove(&names, crate::store::Children::Refuse)?;
-                }
-                Err(error)
-            }
-            (Err(error), None) => Err(match slot {
-                Some(staging) => failed(error, &staging),
-                None => error.into(),
-            }),
-            // CRIU tells that stage always; without it there is nothing that was verified.
-            (Ok(_), None) => Err(Error::NoStage { pid: self.pid }),
-        }
-    }
-
-    /// What the tree needs that is not allowed, before CRIU is asked for anything.
-    fn look(&mut self, criu: &Criu, listener: &Listener<'_>) -> Result<Pid> {
-        let pid = Pid::try_from(self.pid).map_err(|_| Error::NoProcess { pid: self.pid })?;
-        // The folder is of no matter yet.
-        criu.preflight(&Dump::new(pid, "/"))?;
-        let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
-        let mut missing = Vec::new();
-        for need in Need::of(&tree) {
-            self.adapt(&need);
-            if need.is_met(&self.options) {
-                continue;
-            }
-            if self.auto && need.is_safe() {
-                need.allow(&mut self.options);
-                listener.tell(Event::Allowed(need));
-            } else {
-                missing.push(need);
-            }
-        }
-        if missing.is_empty() {
-            Ok(pid)
-        } else {
-            Err(Error::Needs {
-                pid: self.pid,
-                needs: missing,
-            })
-        }
-    }
-
-    /// Settles what follows from what the tree has, and is nobody's to decide.
-    fn adapt(&mut self, need: &Need) {
-        match need {
-            Need::ShellJob { terminal, .. } => self.options.terminal |= terminal.is_some(),
-            // CRIU's default runs a program that is not everywhere.
-            Need::TcpEstablished { .. } if self.network_lock.is_none() => {
-                let path = std::env::var_os("PATH").unwrap_or_default();
-                let mut folders = std::env::split_paths(&path);
-                if !folders.any(|folder| folder.join("iptables-restore").exists()) {
-                    self.network_lock = Some(NetworkLock::Nftables);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn describe(&self, criu: &Criu) -> Result<Manifest> {
-        let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
-        let mut manifest = Manifest::new(self.name.clone(), tree.manifest_root());
-        manifest.tasks = tree.manifest_tasks();
-        manifest.options = self.options.clone();
-        manifest.criu = Some(criu.version()?.to_string());
-        Ok(manifest)
-    }
-
-    fn request<'a>(
-        &self,
-        pid: Pid,
-        images: &'a std::path::Path,
-        work: &'a std::path::Path,
-        parent: Option<String>,
-    ) -> Dump<'a> {
-        let options = &self.options;
-        let mut dump = Dump::new(pid, images)
-            .work_dir(work)
-            .log_file("dump.log")
-            .leave_running(options.leave_running);
-        if options.shell_job {
-            dump = dump.shell_job(true);
-        }
-        if options.tcp_established {
-            dump = dump.tcp_established(true);
-        }
-        if options.tcp_close {
-            dump = dump.tcp_close(true);
-        }
-        if options.file_locks {
-            dump = dump.file_locks(true);
-        }
-        if options.ext_unix_sk {
-            dump = dump.ext_unix_sk(true);
-        }
-        if options.link_remap {
-            dump = dump.link_remap(true);
-        }
-        if options.track_mem {
-            dump = dump.track_mem(true);
-        }
-        if let Some(bytes) = options.ghost_limit {
-            dump = dump.ghost_limit(bytes);
-        }
-        for external in &options.external {
-            dump = dump.external(DumpExternal::Raw(external.clone()));
-        }
-        if let Some(parent) = parent {
-            dump = dump.parent(parent);
-        }
-        if let Some(method) = self.network_lock {
-            dump = dump.network_lock(method);
-        }
-        if let Some(limit) = self.time_limit {
-            dump = dump.time_limit(limit);
-        }
-        if let Some(cancel) = &self.cancel {
-            dump = dump.cancel_with(cancel);
-        }
-        if let Some(level) = self.log_level {
-            dump = dump.log_level(level);
-        }
-        dump
-    }
-}
-
-/// What CRIU failed with; its log is kept where the next one of that name replaces it.
-fn failed(error: criu_rpc::Error, staging: &Staging) -> Error {
-    let criu_rpc::Error::Failed(failure) = error else {
-        return error.into();
-    };
-    let log = staging.keep_log("dump.log");
-    Error::Dump { failure, log }
-}
-
-/// Whether the images are a whole set.
-fn look_through(images: &std::path::Path, store: &Store, listener: &Listener<'_>) -> Result<()> {
-    listener.phase(Phase::Verify);
-    let findings = criu_images::verify_within(images, store.path())?;
-    let bad = |finding: &criu_images::Finding| finding.severity >= criu_images::Severity::Error;
-    match findings.into_iter().find(bad) {
-        Some(finding) => Err(Error::Unsound {
-            finding: Box::new(finding),
-        }),
-        None => Ok(()),
-    }
-}
-
-/// How long it took, by the clock and by CRIU's statistics. Those are not always there.
-fn measure(manifest: &mut Manifest, folder: &std::path::Path, took: Duration) {
-    manifest.times.dump = Some(took);
-    let stats = || -> criu_images::Result<Option<proto::StatsEntry>> {
-        let Some(name) = Name::parse("stats-dump") else {
-            return Ok(None);
+        let manifest = self.describe(criu)?;
+        let job = Job {
+            create: &self,
+            criu,
+            store,
+            listener: &listener,
+            pid,
+            staging,
+            parent,
+            manifest,
         };
-        let folder = Folder::open(folder)?;
-        let Some(mut image) = folder.image(name)? else {
-            return Ok(None);
-        };
-        image.next()?.map(|record| record.decode()).transpose()
-    };
-    if let Ok(Some(proto::StatsEntry {
-        dump: Some(dump), ..
-    })) = stats()
-    {
-        let micros = |count: u32| Some(Duration::from_micros(count.into()));
-        manifest.times.freezing = micros(dump.freezing_time);
-        manifest.times.frozen = micros(dump.frozen_time);
+        // The one place that decides how memory is taken.
+        let memory: Box<dyn Memory> = Box::new(Stock);
+        job.run(memory)
     }
 }

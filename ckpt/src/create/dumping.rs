@@ -1,0 +1,178 @@
+//! `Job`: one dump, from the request to the commit.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use criu_images::source::{Folder, Source as _};
+use criu_images::{Name, proto};
+use criu_rpc::{Criu, Pid, Stage};
+
+use super::Create;
+use super::memory::Memory;
+use crate::error::{Error, Result};
+use crate::event::{Event, Listener, Phase};
+use crate::manifest::{IMAGES, Manifest};
+use crate::process::Tree;
+use crate::store::{Checkpoint, Staging, Store};
+
+/// A dump of which all is known but how memory is taken.
+pub(super) struct Job<'a> {
+    pub(super) create: &'a Create,
+    pub(super) criu: &'a Criu,
+    pub(super) store: &'a Store,
+    pub(super) listener: &'a Listener<'a>,
+    pub(super) pid: Pid,
+    pub(super) staging: Staging,
+    /// Of the images of the parent, as CRIU wants it.
+    pub(super) parent: Option<String>,
+    pub(super) manifest: Manifest,
+}
+
+impl Job<'_> {
+    /// Dumps, and commits what came of it: a tree that is to end does so only after that.
+    pub(super) fn run(self, mut memory: Box<dyn Memory + '_>) -> Result<Checkpoint> {
+        self.listener.phase(Phase::Dump);
+        if self.create.options.leave_running {
+            self.run_on(&mut *memory)
+        } else {
+            self.end(&mut *memory)
+        }
+    }
+
+    /// The tree goes on when CRIU is done; what is left to do, is done while it runs.
+    fn run_on(mut self, memory: &mut dyn Memory) -> Result<Checkpoint> {
+        let started = Instant::now();
+        let images = self.staging.images();
+        let folder = self.staging.path().to_owned();
+        let request = self
+            .create
+            .request(self.pid, &images, &folder, self.parent.take());
+        let request = memory.connect(request)?;
+        let progress = |progress| self.listener.tell(Event::Criu(progress));
+        let dumped = self.criu.run(request.progress(progress));
+        if let Err(error) = dumped {
+            let error = memory.reason(error)?;
+            return Err(failed(error, &self.staging));
+        }
+        let took = started.elapsed();
+        memory.settle(&mut self.manifest)?;
+        look_through(&images, self.store, self.listener)?;
+        measure(&mut self.manifest, &folder, took);
+        self.listener.phase(Phase::Commit);
+        self.staging.commit(self.manifest)
+    }
+
+    /// The tree ends only once its checkpoint is whole and on the disk: CRIU waits with that
+    /// for the answer to its last stage.
+    fn end(mut self, memory: &mut dyn Memory) -> Result<Checkpoint> {
+        let started = Instant::now();
+        let images = self.staging.images();
+        let folder = self.staging.path().to_owned();
+        let request = self
+            .create
+            .request(self.pid, &images, &folder, self.parent.take());
+        let request = memory.connect(request)?;
+        let Self {
+            listener,
+            store,
+            mut manifest,
+            ..
+        } = self;
+        let progress = |progress| listener.tell(Event::Criu(progress));
+        let mut slot = Some(self.staging);
+        let mut outcome = None;
+        let done = self.criu.run(request.progress(progress).hook(|notice| {
+            if *notice.stage() == Stage::PostDump
+                && let Some(staging) = slot.take()
+            {
+                let committed = memory
+                    .settle(&mut manifest)
+                    .and_then(|()| look_through(&images, store, listener))
+                    .and_then(|()| {
+                        listener.phase(Phase::Commit);
+                        staging.commit_some(manifest.clone(), |path| path.starts_with(IMAGES))
+                    });
+                let refused = committed.is_err();
+                outcome = Some(committed);
+                if refused {
+                    return Err("the checkpoint is not whole".into());
+                }
+            }
+            Ok(criu_rpc::Answer::Continue)
+        }));
+        match (done, outcome) {
+            (Ok(_), Some(Ok(checkpoint))) => {
+                let took = started.elapsed();
+                let folder = checkpoint.path().to_owned();
+                checkpoint.complete(|manifest| measure(manifest, &folder, took))
+            }
+            (_, Some(Err(error))) => Err(error),
+            (Err(error), Some(Ok(checkpoint))) => {
+                let error = Error::from(error);
+                // CRIU gave up after all. If the tree lives, that is how it was before; if
+                // not, its checkpoint is all there is of it.
+                if Tree::of(self.create.pid).is_some() {
+                    let names = [checkpoint.name().clone()];
+                    store.remove(&names, crate::store::Children::Refuse)?;
+                }
+                Err(error)
+            }
+            (Err(error), None) => {
+                let error = memory.reason(error)?;
+                Err(match slot {
+                    Some(staging) => failed(error, &staging),
+                    None => error.into(),
+                })
+            }
+            // CRIU tells that stage always; without it there is nothing that was verified.
+            (Ok(_), None) => Err(Error::NoStage {
+                pid: self.create.pid,
+            }),
+        }
+    }
+}
+
+/// What CRIU failed with; its log is kept where the next one of that name replaces it.
+fn failed(error: criu_rpc::Error, staging: &Staging) -> Error {
+    let criu_rpc::Error::Failed(failure) = error else {
+        return error.into();
+    };
+    let log = staging.keep_log("dump.log");
+    Error::Dump { failure, log }
+}
+
+/// Whether the images are a whole set.
+fn look_through(images: &Path, store: &Store, listener: &Listener<'_>) -> Result<()> {
+    listener.phase(Phase::Verify);
+    let findings = criu_images::verify_within(images, store.path())?;
+    let bad = |finding: &criu_images::Finding| finding.severity >= criu_images::Severity::Error;
+    match findings.into_iter().find(bad) {
+        Some(finding) => Err(Error::Unsound {
+            finding: Box::new(finding),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// How long it took, by the clock and by CRIU's statistics. Those are not always there.
+fn measure(manifest: &mut Manifest, folder: &Path, took: Duration) {
+    manifest.times.dump = Some(took);
+    let stats = || -> criu_images::Result<Option<proto::StatsEntry>> {
+        let Some(name) = Name::parse("stats-dump") else {
+            return Ok(None);
+        };
+        let folder = Folder::open(folder)?;
+        let Some(mut image) = folder.image(name)? else {
+            return Ok(None);
+        };
+        image.next()?.map(|record| record.decode()).transpose()
+    };
+    if let Ok(Some(proto::StatsEntry {
+        dump: Some(dump), ..
+    })) = stats()
+    {
+        let micros = |count: u32| Some(Duration::from_micros(count.into()));
+        manifest.times.freezing = micros(dump.freezing_time);
+        manifest.times.frozen = micros(dump.frozen_time);
+    }
+}
