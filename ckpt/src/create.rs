@@ -1,29 +1,43 @@
 //! `Create`: a process tree becomes a checkpoint.
 
+mod buffer_size;
 mod dumping;
 mod memory;
 mod request;
+mod since;
+mod stages;
+mod streamed;
 
 use std::time::Duration;
 
-use criu_rpc::{Cancel, Criu, LogLevel, NetworkLock};
+pub use buffer_size::{BufferSize, UnknownBufferSize};
+use criu_rpc::{Cancel, Criu, LogLevel, NetworkLock, Version};
 
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
-use crate::manifest::Options;
+use crate::expanded::Expanded;
+use crate::manifest::{Options, PageCompression};
 use crate::name::CheckpointName;
-use crate::process::Claim;
-use crate::store::{Checkpoint, Store};
+use crate::process::{Claim, Tree};
+use crate::store::{Checkpoint, Staging, Store};
 use dumping::Job;
 use memory::{Memory, Stock};
+use stages::Tasks;
+use streamed::{Plan, streamed};
+
+/// The first release whose pages are taken by our page server; older ones write them
+/// themselves.
+const STREAMS: Version = Version::new(4, 0, 0);
 
 /// A checkpoint that is to be made of a process and its descendants.
 ///
 /// The tree is looked over first: what it has that CRIU must be told of is found out, and
 /// told all at once ([`Error::Needs`]), or [allowed](Self::auto).
 ///
-/// Unless it is [left running](Self::leave_running), the tree is killed once its checkpoint
-/// is whole and on the disk, not before. If anything fails, it runs on.
+/// Pages are taken into memory, in this process, and written from there: a tree that is
+/// [left running](Self::leave_running) goes on as soon as they are, while its checkpoint is
+/// written, verified and committed. One that is not is killed once its checkpoint is whole
+/// and on the disk, not before. If anything fails, it runs on.
 ///
 /// ```no_run
 /// use ckpt::{Create, Criu, Store};
@@ -44,6 +58,7 @@ pub struct Create {
     options: Options,
     parent: Option<CheckpointName>,
     auto: bool,
+    buffer: Option<BufferSize>,
     network_lock: Option<NetworkLock>,
     time_limit: Option<Duration>,
     cancel: Option<Cancel>,
@@ -59,6 +74,7 @@ impl Create {
             options: Options::default(),
             parent: None,
             auto: false,
+            buffer: None,
             network_lock: None,
             time_limit: None,
             cancel: None,
@@ -157,6 +173,39 @@ impl Create {
         self
     }
 
+    /// Keeps of memory only what differs from the newest checkpoint of the same process in the
+    /// store, of which each page is compared, so that no kernel has to watch for changes. A
+    /// full one is made if there is none.
+    #[must_use]
+    pub fn incremental(mut self, on: bool) -> Self {
+        self.options.incremental = on;
+        self
+    }
+
+    /// Compresses pages while they are written. A restore then has to expand them.
+    #[must_use]
+    pub fn compress(mut self, how: Option<PageCompression>) -> Self {
+        self.options.compress = how;
+        self
+    }
+
+    /// How much memory pages are taken into while the tree is stopped. Without it, what the
+    /// tree has resident, but at most half of what is available. What does not fit is
+    /// written while the tree is stopped.
+    #[must_use]
+    pub fn buffer(mut self, size: BufferSize) -> Self {
+        self.buffer = Some(size);
+        self
+    }
+
+    /// Has CRIU write pages itself, while the tree is stopped, as releases before 4.0 always
+    /// do.
+    #[must_use]
+    pub fn stock(mut self, on: bool) -> Self {
+        self.options.stock = on;
+        self
+    }
+
     /// Allows what the tree is found to need, where nothing is lost by that: see
     /// [`Need::is_safe`].
     #[must_use]
@@ -208,30 +257,100 @@ impl Create {
     ) -> Result<Checkpoint> {
         let listener = Listener::new(&mut events);
         listener.phase(Phase::Check);
+        self.fits()?;
         let claimed = Claim::of(self.pid).map_err(crate::error::at("/proc".as_ref()))?;
         let Some(_claim) = claimed else {
             return Err(Error::Claimed { pid: self.pid });
         };
         let pid = self.look(criu, &listener)?;
+        self.options.stock |= criu.version()? < STREAMS;
 
         let mut staging = store.stage(&self.name)?;
+        let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
+        let manifest = self.describe(criu, &tree)?;
         let parent = match &self.parent {
-            Some(parent) => Some(staging.based_on(&store.get(parent)?)?),
+            Some(parent) => Some(store.get(parent)?),
+            None if self.options.incremental => {
+                let since = since::newest(store, &manifest)?;
+                let name = since.as_ref().map(|it| it.name().clone());
+                listener.tell(Event::Since(name));
+                since
+            }
             None => None,
         };
-        let manifest = self.describe(criu)?;
-        let job = Job {
+        let link = match &parent {
+            Some(parent) => Some(staging.based_on(parent)?),
+            None => None,
+        };
+        let (memory, _view) = self.memory(&staging, &tree, parent.as_ref())?;
+        Job {
             create: &self,
             criu,
             store,
             listener: &listener,
             pid,
             staging,
-            parent,
+            // CRIU is told of one only when it has watched for changes itself.
+            parent: link.filter(|_| !self.options.incremental),
             manifest,
-        };
-        // The one place that decides how memory is taken.
-        let memory: Box<dyn Memory> = Box::new(Stock);
-        job.run(memory)
+        }
+        .run(memory)
     }
+
+    /// Refuses what does not go together.
+    fn fits(&self) -> Result<()> {
+        let options = &self.options;
+        let streamed = [
+            ("--incremental", options.incremental),
+            ("--compress", options.compress.is_some()),
+            ("--buffer", self.buffer.is_some()),
+        ];
+        if let Some((option, _)) = streamed.iter().find(|(_, on)| options.stock && *on) {
+            return Err(Error::NotStock { option });
+        }
+        if options.incremental && options.track_mem {
+            return Err(Error::TwoParents);
+        }
+        Ok(())
+    }
+
+    /// The one place that decides how memory is taken. What it gives beside that is to live
+    /// as long.
+    fn memory(
+        &self,
+        staging: &Staging,
+        tree: &Tree,
+        parent: Option<&Checkpoint>,
+    ) -> Result<(Box<dyn Memory>, Option<Expanded>)> {
+        let options = &self.options;
+        if options.stock {
+            return Ok((Box::new(Stock), None));
+        }
+        let (mut view, mut opened) = (None, None);
+        if let Some(parent) = parent {
+            let before = since::before(parent)?;
+            opened = Some(before.pages);
+            view = before.view;
+            staging.link()?;
+        }
+        let (same_as, unchanged_since) = match options.incremental {
+            true => (opened, None),
+            false => (None, opened),
+        };
+        let resident = crate::stream::resident(pid(self.pid)?).unwrap_or(0);
+        let plan = Plan {
+            buffer: BufferSize::bytes(self.buffer, resident),
+            compression: options.compress,
+            same_as,
+            unchanged_since,
+            tracked: options.track_mem,
+            tasks: Tasks::of(tree),
+        };
+        Ok((streamed(plan, &staging.images())?, view))
+    }
+}
+
+/// As CRIU's client has it.
+fn pid(pid: u32) -> Result<criu_rpc::Pid> {
+    criu_rpc::Pid::try_from(pid).map_err(|_| Error::NoProcess { pid })
 }

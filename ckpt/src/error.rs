@@ -150,6 +150,49 @@ pub enum Error {
         name: CheckpointName,
     },
 
+    /// Pages could not be taken or kept. The tree runs on.
+    #[error("{}; {}", chain(source), pages_remedy(source))]
+    Pages {
+        /// What failed.
+        #[from]
+        source: criu_stream::Error,
+    },
+
+    /// There is no socket for pages. The tree runs on.
+    #[error(
+        "CRIU and its page server cannot be connected: {source}; raise the limit of open files, or use --stock"
+    )]
+    PageSocket {
+        /// What the system said.
+        source: io::Error,
+    },
+
+    /// CRIU's own way to write pages cannot do that.
+    #[error("--stock and {option} do not go together: leave one of them out")]
+    NotStock {
+        /// What it cannot do.
+        option: &'static str,
+    },
+
+    /// Two ways to keep only what changed.
+    #[error(
+        "--incremental compares with the newest checkpoint of the process: leave out --parent and --track-mem"
+    )]
+    TwoParents,
+
+    /// There is no room to expand compressed pages.
+    #[error(
+        "{}: {} MiB are needed to expand compressed pages, and there are {}; make room, or name another place with --scratch", path.display(), needed >> 20, free >> 20
+    )]
+    Room {
+        /// Where.
+        path: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
+
     /// What CRIU wrote is not whole, so it was not kept. The tree runs on.
     #[error("CRIU's images are not whole: {finding}; please report this, and try another CRIU")]
     Unsound {
@@ -366,6 +409,9 @@ impl Error {
             | Self::Changed { .. }
             | Self::Incompatible { .. }
             | Self::Unfilled { .. }
+            | Self::NotStock { .. }
+            | Self::TwoParents
+            | Self::Room { .. }
             | Self::NoTerminal { .. } => true,
             Self::Criu(error) => matches!(
                 error,
@@ -434,6 +480,30 @@ fn told(failure: &Failure, log: Option<&Path>) -> String {
         None => "look for the line in CRIU's log, with -vv for more of it",
     };
     text + "; " + option
+}
+
+/// What failed, and why, in one line.
+fn chain(error: &criu_stream::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(source) = next {
+        let told = source.to_string();
+        if !text.ends_with(&told) {
+            text += &format!(": {told}");
+        }
+        next = source.source();
+    }
+    text
+}
+
+fn pages_remedy(error: &criu_stream::Error) -> &'static str {
+    match error {
+        criu_stream::Error::File { source, .. } => io_remedy(source),
+        criu_stream::Error::Images(source) => remedy(source),
+        criu_stream::Error::Memory { .. } => "give a smaller --buffer",
+        criu_stream::Error::Thread(_) => "raise the limit of processes",
+        _ => "try it again, and with --stock if it fails again",
+    }
 }
 
 /// Puts a path to what the system said.

@@ -1,9 +1,11 @@
 //! `Event`: what a checkpoint or restore tells while it is at work.
 
 use std::fmt;
+use std::time::Duration;
 
 use criu_rpc::Progress;
 
+use crate::name::CheckpointName;
 use crate::needs::Need;
 
 /// Something that those who wait may want to see.
@@ -16,6 +18,23 @@ pub enum Event {
     Allowed(Need),
     /// How far CRIU is.
     Criu(Progress),
+    /// An incremental checkpoint builds on this one; a full one is made if there is none of
+    /// the process.
+    Since(Option<CheckpointName>),
+    /// Pages come and go.
+    Pages {
+        /// Bytes that were taken from the tree.
+        taken: u64,
+        /// Bytes that were written, before they were compressed.
+        written: u64,
+        /// Since the dump began.
+        elapsed: Duration,
+    },
+    /// The tree runs again, after it was stopped for so long.
+    Running {
+        /// By CRIU's statistics, if they are there.
+        frozen: Option<Duration>,
+    },
 }
 
 /// A part of the work.
@@ -24,12 +43,16 @@ pub enum Event {
 pub enum Phase {
     /// The tree, or the checkpoint, and the machine are looked over.
     Check,
-    /// CRIU stops the tree and writes its images.
+    /// CRIU stops the tree; its pages are taken, or CRIU writes them.
     Dump,
+    /// What was taken is written, while the tree runs.
+    Write,
     /// The images are read to see that they are whole.
     Verify,
     /// Digests are taken, and all is written to the disk.
     Commit,
+    /// Compressed pages are made what CRIU reads.
+    Expand,
     /// CRIU makes the tree.
     Restore,
 }
@@ -39,8 +62,10 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Self::Check => "check",
             Self::Dump => "dump",
+            Self::Write => "write",
             Self::Verify => "verify",
             Self::Commit => "commit",
+            Self::Expand => "expand",
             Self::Restore => "restore",
         })
     }

@@ -1,8 +1,10 @@
 //! `Manifest`: what is known of a checkpoint without looking into its images.
 
+mod compression;
 mod digest;
 mod files;
 
+pub use compression::{PageCompression, UnknownPageCompression};
 pub use digest::Digest;
 pub use files::FileRecord;
 pub(crate) use files::{IMAGES, MANIFEST_ASIDE, PARENT_LINK, open, survey};
@@ -23,7 +25,7 @@ use crate::name::CheckpointName;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Manifest {
-    /// The schema: [`Manifest::VERSION`].
+    /// The schema: the lowest that tells all of it, at most [`Manifest::VERSION`].
     pub version: u32,
     /// The checkpoint's name in its store.
     pub name: CheckpointName,
@@ -69,6 +71,9 @@ pub struct MadeOn {
     pub kernel: String,
     /// Its architecture (`uname -m`).
     pub arch: String,
+    /// Which start of it that was (`/proc/sys/kernel/random/boot_id`).
+    #[serde(default)]
+    pub boot: Option<String>,
 }
 
 /// The root of a tree.
@@ -83,6 +88,10 @@ pub struct Root {
     /// When it was started, as far as its clock tells.
     #[serde(default, with = "rfc3339::option")]
     pub started: Option<SystemTime>,
+    /// When it was started, in clock ticks since the machine was (`/proc/PID/stat`, 22):
+    /// with [`MadeOn::boot`] and the pid this tells it from all other processes.
+    #[serde(default)]
+    pub start_ticks: Option<u64>,
 }
 
 /// A process of a tree.
@@ -131,6 +140,15 @@ pub struct Options {
     pub root: Option<String>,
     /// Changes were tracked from here on, so this can be a parent.
     pub track_mem: bool,
+    /// CRIU wrote the pages itself, as before they could come to us; not told of those that
+    /// were made then.
+    pub stock: bool,
+    /// How much memory there was to take pages into, in bytes.
+    pub buffer: Option<u64>,
+    /// How pages are compressed; without it, they are as CRIU has them.
+    pub compress: Option<PageCompression>,
+    /// Pages were compared with those of the parent, and only others are kept.
+    pub incremental: bool,
 }
 
 /// How large a checkpoint is, in bytes, without its parents.
@@ -140,8 +158,15 @@ pub struct Options {
 pub struct Sizes {
     /// All of its files.
     pub total: u64,
-    /// The content of memory among them (`pages-*.img`).
+    /// The content of memory among them (`pages-*`), as it is kept.
     pub pages: u64,
+    /// All content of memory that the dump had, before zeros and what the parent has were
+    /// left out and before it was compressed; `None` if CRIU wrote it itself.
+    pub raw: Option<u64>,
+    /// Pages of zeros that were left out.
+    pub zero_pages: Option<u64>,
+    /// Pages that the parent has.
+    pub parent_pages: Option<u64>,
 }
 
 /// How long a dump took; CRIU's own counts are in `stats-dump`, too.
@@ -170,8 +195,9 @@ pub struct Parent {
 }
 
 impl Manifest {
-    /// The schema that this release writes, and the newest that it reads.
-    pub const VERSION: u32 = 1;
+    /// The newest schema that this release reads. Version 2 has compressed pages; what has
+    /// none is written as version 1, which older releases read, too.
+    pub const VERSION: u32 = 2;
 
     /// The file in a checkpoint's folder.
     pub const FILE: &'static str = "manifest.json";
@@ -186,7 +212,7 @@ impl Manifest {
         let names = rustix::system::uname();
         let text = |name: &std::ffi::CStr| name.to_string_lossy().into_owned();
         Self {
-            version: Self::VERSION,
+            version: 1,
             name,
             id: fresh_id(),
             created: SystemTime::now(),
@@ -194,6 +220,7 @@ impl Manifest {
                 name: text(names.nodename()),
                 kernel: text(names.release()),
                 arch: text(names.machine()),
+                boot: boot_id(),
             },
             criu: None,
             root,
@@ -218,7 +245,7 @@ impl Manifest {
         }
         let parsed = serde_json::from_slice::<Self>(text);
         if let Ok(manifest) = &parsed
-            && manifest.version == Self::VERSION
+            && (1..=Self::VERSION).contains(&manifest.version)
         {
             return parsed.map_err(|source| Error::Manifest {
                 path: path.to_owned(),
@@ -226,10 +253,12 @@ impl Manifest {
             });
         }
         match serde_json::from_slice(text) {
-            Ok(Version { version }) if version != Self::VERSION => Err(Error::Newer {
-                path: path.to_owned(),
-                version,
-            }),
+            Ok(Version { version }) if !(1..=Self::VERSION).contains(&version) => {
+                Err(Error::Newer {
+                    path: path.to_owned(),
+                    version,
+                })
+            }
             _ => parsed.map_err(|source| Error::Manifest {
                 path: path.to_owned(),
                 source,
@@ -247,16 +276,37 @@ impl Manifest {
 
     /// Fills in what follows from the files.
     pub(crate) fn set_files(&mut self, files: Vec<FileRecord>) {
-        self.sizes = Sizes {
-            total: files.iter().map(|file| file.bytes).sum(),
-            pages: files
-                .iter()
-                .filter(|file| file.path.starts_with("images/pages-"))
-                .map(|file| file.bytes)
-                .sum(),
-        };
+        self.sizes.total = files.iter().map(|file| file.bytes).sum();
+        let pages = files
+            .iter()
+            .filter(|file| file.path.starts_with("images/pages-"));
+        self.sizes.pages = pages.map(|file| file.bytes).sum();
         self.files = files;
     }
+
+    /// Sets the lowest version of those that tell all of it.
+    pub(crate) fn set_version(&mut self) {
+        self.version = if self.options.compress.is_some() {
+            2
+        } else {
+            1
+        };
+    }
+
+    /// Whether this is about the same process as another: not one that has its pid later.
+    pub(crate) fn is_same_process(&self, other: &Self) -> bool {
+        self.root.pid == other.root.pid
+            && self.root.start_ticks.is_some()
+            && self.root.start_ticks == other.root.start_ticks
+            && self.host.boot.is_some()
+            && self.host.boot == other.host.boot
+    }
+}
+
+/// Which start of the machine this is.
+fn boot_id() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// 32 hex digits that no other checkpoint has.
@@ -359,6 +409,42 @@ mod tests {
     }
 
     #[test]
+    fn only_compressed_pages_need_the_second_version() {
+        let mut manifest = made();
+        manifest.options.incremental = true;
+        manifest.set_version();
+        assert_eq!(manifest.version, 1);
+        manifest.options.compress = Some(super::PageCompression::Zstd(3));
+        manifest.set_version();
+        assert_eq!(manifest.version, 2);
+        let read = Manifest::parse(&manifest.to_json(), Path::new("m")).unwrap();
+        assert_eq!(read.options.compress, manifest.options.compress);
+    }
+
+    #[test]
+    fn a_process_is_told_by_its_start_too() {
+        let mut manifest = made();
+        manifest.host.boot = Some("b".into());
+        let of = |pid, start_ticks, boot: Option<&str>| {
+            let mut other = made();
+            (other.root.pid, other.root.start_ticks) = (pid, start_ticks);
+            other.host.boot = boot.map(str::to_owned);
+            other
+        };
+        (manifest.root.pid, manifest.root.start_ticks) = (7, Some(9));
+        assert!(manifest.is_same_process(&of(7, Some(9), Some("b"))));
+        for other in [
+            of(8, Some(9), Some("b")),
+            of(7, Some(8), Some("b")),
+            of(7, None, Some("b")),
+            of(7, Some(9), Some("c")),
+            of(7, Some(9), None),
+        ] {
+            assert!(!manifest.is_same_process(&other));
+        }
+    }
+
+    #[test]
     fn fields_may_come_and_optional_ones_be_missing() {
         let text = r#"{"version": 1, "name": "a", "id": "0", "created": "2026-11-23T23:47:12Z",
             "host": {"name": "h", "kernel": "k", "arch": "a", "cpu": 7},
@@ -371,12 +457,12 @@ mod tests {
     #[test]
     fn a_newer_schema_is_told_apart_from_a_broken_one() {
         let text = String::from_utf8(made().to_json()).unwrap();
-        let newer = text.replacen("\"version\": 1", "\"version\": 2", 1);
+        let newer = text.replacen("\"version\": 1", "\"version\": 3", 1);
         let of = |text: &str| Manifest::parse(text.as_bytes(), Path::new("m")).unwrap_err();
-        assert!(matches!(of(&newer), Error::Newer { version: 2, .. }));
+        assert!(matches!(of(&newer), Error::Newer { version: 3, .. }));
         assert!(matches!(
-            of(r#"{"version": 3, "all": "else"}"#),
-            Error::Newer { version: 3, .. }
+            of(r#"{"version": 4, "all": "else"}"#),
+            Error::Newer { version: 4, .. }
         ));
         assert!(matches!(of(&text[..40]), Error::Manifest { .. }));
         assert!(matches!(of(""), Error::Manifest { .. }));

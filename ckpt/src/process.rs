@@ -98,6 +98,7 @@ impl Tree {
                 words.map(|it| String::from_utf8_lossy(it).into()).collect()
             },
             started: started(root.started),
+            start_ticks: Some(root.started),
         }
     }
 

@@ -9,6 +9,7 @@ use criu_rpc::{Criu, InheritKey, LogLevel, RestoreExternal, Restored};
 use crate::compat::{Compat, Finding, Host, Mismatch, Obstacle};
 use crate::error::{Error, Result, at};
 use crate::event::{Event, Listener, Phase};
+use crate::expanded::{Content, Line};
 use crate::images::Images;
 use crate::store::{Checkpoint, Hold};
 use crate::verify::Verification;
@@ -41,6 +42,7 @@ pub struct Restore<'a> {
     external: Vec<String>,
     inherit: Vec<(String, OwnedFd)>,
     terminal: Option<BorrowedFd<'a>>,
+    scratch: Option<PathBuf>,
     log_level: Option<LogLevel>,
 }
 
@@ -78,6 +80,7 @@ impl<'a> Restore<'a> {
             external: Vec::new(),
             inherit: Vec::new(),
             terminal: None,
+            scratch: None,
             log_level: None,
         }
     }
@@ -142,6 +145,14 @@ impl<'a> Restore<'a> {
         self
     }
 
+    /// The folder below which compressed pages are expanded, for as long as CRIU reads them:
+    /// on a tmpfs, in memory. Without it, in the store, where all else has not to be copied.
+    #[must_use]
+    pub fn scratch(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.scratch = Some(folder.into());
+        self
+    }
+
     /// How much CRIU logs.
     #[must_use]
     pub fn log_level(mut self, level: LogLevel) -> Self {
@@ -164,6 +175,11 @@ impl<'a> Restore<'a> {
         if self.lacks_terminal() {
             outlook.refusals.push(self.no_terminal());
         }
+        let line = Line::of(&self.checkpoint)?;
+        if line.is_compressed()? {
+            let room = line.look_for_room(self.place());
+            outlook.refusals.extend(room.err());
+        }
         let images = self.checkpoint.images();
         let nothing = no_file()?;
         let looked = criu.preflight(&self.request(&images, &images, &nothing));
@@ -176,7 +192,8 @@ impl<'a> Restore<'a> {
     ///
     /// # Errors
     /// [`Error::Incompatible`], and [`Error::Changed`] if the checkpoint is not what it was; [`Error::Unfilled`],
-    /// [`Error::NoTerminal`] and those of CRIU's preflight before anything was done;
+    /// [`Error::NoTerminal`], [`Error::Room`] and those of CRIU's preflight before anything
+    /// was done;
     /// [`Error::Restore`] if CRIU fails. Nothing of the tree is left after any of them.
     pub fn run(mut self, criu: &Criu, mut events: impl FnMut(Event) + Send) -> Result<Restored> {
         let listener = Listener::new(&mut events);
@@ -187,6 +204,11 @@ impl<'a> Restore<'a> {
         }
         if self.lacks_terminal() {
             return Err(self.no_terminal());
+        }
+        let line = Line::of(&self.checkpoint)?;
+        let compressed = line.is_compressed()?;
+        if compressed {
+            line.look_for_room(self.place())?;
         }
         let images = self.checkpoint.images();
         let nothing = no_file()?;
@@ -217,6 +239,17 @@ impl<'a> Restore<'a> {
             .prefix("ckpt-restore-")
             .tempdir()
             .map_err(at(&std::env::temp_dir()))?;
+        let view = match compressed {
+            true => {
+                listener.phase(Phase::Expand);
+                Some(line.expand(self.place(), Content::Pages)?)
+            }
+            false => None,
+        };
+        let images = match &view {
+            Some(view) => view.images().to_owned(),
+            None => images,
+        };
         listener.phase(Phase::Restore);
         let inherit = std::mem::take(&mut self.inherit);
         let mut request = self.request(&images, work.path(), &nothing);
@@ -233,6 +266,12 @@ impl<'a> Restore<'a> {
             let log = fs::copy(work.path().join(LOG), &kept).ok().map(|_| kept);
             Error::Restore { failure, log }
         })
+    }
+
+    /// Where compressed pages are expanded.
+    fn place(&self) -> &Path {
+        let store = self.checkpoint.store().path();
+        self.scratch.as_deref().unwrap_or(store)
     }
 
     fn hold(&self) -> Result<Hold> {

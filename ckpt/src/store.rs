@@ -9,6 +9,7 @@
 //!     dump.log …
 //!   .new.NAME/        one that is being written, locked by who writes it
 //!   .old.NAME.ID/     one that is being removed
+//!   .view.ID/         some of them expanded, locked by who uses them
 //! ```
 //!
 //! What is written stands beside the checkpoints, at the same depth, so that a link to a
@@ -33,7 +34,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, at};
 use crate::name::CheckpointName;
-use lock::Lock;
+pub(crate) use lock::{Lock, Share};
 
 /// A folder of named checkpoints.
 ///

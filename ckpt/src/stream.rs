@@ -79,7 +79,7 @@ pub fn dump_and_run<S: Sink>(
     dump: Dump<'_>,
     server: PageServer<S>,
 ) -> Result<Taken<S>, StreamError> {
-    let (ours, theirs) = connection()?;
+    let (ours, theirs) = connection().map_err(StreamError::Socket)?;
     let dump = dump
         .leave_running(true)
         .page_server(PageServerLink::Socket(theirs));
@@ -107,7 +107,7 @@ pub fn dump_and_end<S: Sink, T: Send>(
     server: PageServer<S>,
     commit: impl FnOnce(S::Receipt) -> Result<T, StreamError> + Send,
 ) -> Result<T, StreamError> {
-    let (ours, theirs) = connection()?;
+    let (ours, theirs) = connection().map_err(StreamError::Socket)?;
     let (give, taken) = mpsc::channel();
     let mut commit = Some((taken, commit));
     let mut committed = None;
@@ -229,6 +229,9 @@ pub fn resident(root: Pid) -> io::Result<u64> {
 /// Where the private memory of a task is anonymous and of ordinary pages, by its PID: what a
 /// [`Dedup`](criu_stream::Dedup) may leave out or refer to the parent for. Nothing, when
 /// it cannot be told, as for a task in another PID namespace.
+///
+/// The PID has to be that of this PID namespace. Images know tasks by that of their own,
+/// which here may be another one's.
 pub fn anonymous(pid: u32) -> Vec<AddrRange> {
     // Elsewhere the same number is another's.
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -257,8 +260,8 @@ fn anonymous_range(line: &str) -> Option<AddrRange> {
 }
 
 /// Our end, and that of CRIU, which may put much into it before it has to wait for us.
-fn connection() -> Result<(UnixStream, OwnedFd), StreamError> {
-    let (ours, theirs) = UnixStream::pair().map_err(StreamError::Socket)?;
+pub(crate) fn connection() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = UnixStream::pair()?;
     // Past the system's limit with CAP_NET_ADMIN only; a smaller one is slower, no more.
     if rustix::net::sockopt::set_socket_send_buffer_size_force(&theirs, IN_FLIGHT).is_err() {
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&theirs, IN_FLIGHT);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use criu_images::{Finding, Severity};
 
 use crate::error::{Result, at};
+use crate::expanded::{self, Line};
 use crate::manifest::{Digest, IMAGES, open, survey};
 use crate::store::Checkpoint;
 
@@ -75,13 +76,14 @@ impl Checkpoint {
     pub fn verify(&self) -> Result<Verification> {
         let mut done = Verification::default();
         self.digests(&mut done)?;
-        for ancestor in self.ancestors()? {
+        let ancestors = self.ancestors()?;
+        for ancestor in &ancestors {
             ancestor.digests(&mut done)?;
         }
         // Without a manifest's word, nothing in them could be relied on.
         if done.changed.is_empty() {
-            let images = self.images();
-            done.findings = criu_images::verify_within(&images, self.store().path())?;
+            let line = Line::new(self.images(), &ancestors);
+            done.findings = expanded::verify(&line, self.store().path())?;
         }
         Ok(done)
     }

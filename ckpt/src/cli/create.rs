@@ -3,7 +3,9 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use ckpt::{Checkpoint, CheckpointName, Criu, Error};
+use ckpt::{
+    BufferSize, Checkpoint, CheckpointName, Criu, Error, PageCompression, UnknownPageCompression,
+};
 use clap::{Args, ValueEnum};
 use criu_rpc::LogLevel;
 use serde_json::json;
@@ -32,11 +34,11 @@ pub(crate) struct Create {
     dumping: Dumping,
 
     /// Watches for changes of memory, so that this can be the parent of an incremental one
-    #[arg(long)]
+    #[arg(long, conflicts_with = "incremental")]
     track_mem: bool,
 
     /// Keeps only what changed since this checkpoint, made with --track-mem
-    #[arg(long, value_name = "NAME", value_parser = super::name)]
+    #[arg(long, value_name = "NAME", value_parser = super::name, conflicts_with = "incremental")]
     parent: Option<CheckpointName>,
 
     #[command(flatten)]
@@ -103,9 +105,38 @@ pub(super) struct Dumping {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
 
+    /// Keeps only what differs from the newest checkpoint of the process in the store; works
+    /// without --track-mem, on any kernel
+    #[arg(long)]
+    incremental: bool,
+
+    /// Compresses memory: zstd[:N], lz4 or none, which is as CRIU has it
+    #[arg(long, value_name = "ALGO", value_parser = compression)]
+    compress: Option<Compress>,
+
+    /// How much memory is taken into memory at once, such as 2GiB, or 25% of what is
+    /// available; the rest is written while it is stopped. Without it, all, up to 50%
+    #[arg(long, value_name = "BYTES|PERCENT")]
+    buffer: Option<BufferSize>,
+
+    /// Has CRIU write memory itself, while it is stopped
+    #[arg(long, conflicts_with_all = ["incremental", "compress", "buffer"])]
+    stock: bool,
+
     /// Logs what CRIU does; twice: each detail
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
+}
+
+/// What `--compress` says.
+#[derive(Debug, Clone, Copy)]
+struct Compress(Option<PageCompression>);
+
+fn compression(text: &str) -> Result<Compress, UnknownPageCompression> {
+    match text {
+        "none" => Ok(Compress(None)),
+        other => other.parse().map(|how| Compress(Some(how))),
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -187,6 +218,13 @@ impl Create {
             words::size(manifest.sizes.total),
             words::count(manifest.files.len(), "file", "files"),
         )?;
+        if let Some(raw) = manifest.sizes.raw {
+            let (raw, kept) = (words::size(raw), words::size(manifest.sizes.pages));
+            write!(output, "; {raw} of memory, {kept} of it kept")?;
+        }
+        if let Some(parent) = &manifest.parent {
+            write!(output, "; on {}", parent.name)?;
+        }
         match manifest.times.frozen {
             Some(frozen) if self.leave_running => {
                 writeln!(output, "; stopped for {}", words::duration(frozen))
@@ -206,7 +244,13 @@ impl Dumping {
             .tcp_close(self.tcp_close)
             .file_locks(self.file_locks)
             .ext_unix_sk(self.ext_unix_sk)
-            .link_remap(self.link_remap);
+            .link_remap(self.link_remap)
+            .incremental(self.incremental)
+            .compress(self.compress.and_then(|it| it.0))
+            .stock(self.stock);
+        if let Some(size) = self.buffer {
+            create = create.buffer(size);
+        }
         for external in &self.external {
             create = create.external(external);
         }

@@ -62,6 +62,8 @@ fn document(store: &str, listing: &Listing) -> Value {
             "times": manifest.times,
             "parent": manifest.parent,
             "leave_running": manifest.options.leave_running,
+            "compress": manifest.options.compress,
+            "incremental": manifest.options.incremental,
         })
     };
     let broken = listing.broken.iter();

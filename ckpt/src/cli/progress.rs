@@ -1,7 +1,7 @@
 //! What is told on standard error while something is at work.
 
 use std::io::IsTerminal as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ckpt::{Event, Phase};
 use clap::Args;
@@ -77,6 +77,30 @@ impl Progress {
                     bar.tick();
                 }
             }
+            Event::Since(Some(name)) => {
+                self.line(&format!("incremental: what differs from {name}"));
+            }
+            Event::Since(None) => {
+                self.line("incremental: there is no checkpoint of this process yet, so all of it");
+            }
+            Event::Pages {
+                taken,
+                written,
+                elapsed,
+            } => {
+                if let How::Bar(bar) = &self.how {
+                    let rate = rate((*taken).max(*written), *elapsed);
+                    let (taken, written) = (HumanBytes(*taken), HumanBytes(*written));
+                    bar.set_message(format!("{taken} taken, {written} written, {rate}/s"));
+                    bar.tick();
+                }
+            }
+            Event::Running {
+                frozen: Some(frozen),
+            } => {
+                let frozen = super::words::duration(*frozen);
+                self.line(&format!("it runs again; stopped for {frozen}"));
+            }
             _ => {}
         }
     }
@@ -101,14 +125,18 @@ impl Progress {
             Criu::Task { pid, number, .. } => format!("process {pid}, the {number}."),
             Criu::Pages(pages) => {
                 let bytes = pages.saturating_mul(PAGE);
-                let millis = self.since.elapsed().as_millis().max(1);
-                let rate = u128::from(bytes) * 1000 / millis;
-                let rate = HumanBytes(u64::try_from(rate).unwrap_or(u64::MAX));
+                let rate = rate(bytes, self.since.elapsed());
                 format!("{} of memory, {rate}/s", HumanBytes(bytes))
             }
             _ => return None,
         })
     }
+}
+
+/// Bytes a second.
+fn rate(bytes: u64, elapsed: Duration) -> HumanBytes {
+    let rate = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
+    HumanBytes(u64::try_from(rate).unwrap_or(u64::MAX))
 }
 
 impl Drop for Progress {

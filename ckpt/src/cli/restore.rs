@@ -49,6 +49,11 @@ pub(crate) struct Restore {
     #[arg(long)]
     tcp_close: bool,
 
+    /// Expands compressed pages below this folder, until they are restored: on a tmpfs, in
+    /// memory; without it, in the store
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+
     /// Does not look first whether the files are as they were made
     #[arg(long)]
     no_verify: bool,
@@ -92,6 +97,9 @@ impl Restore {
         }
         if let Some(root) = &self.root {
             restore = restore.root(root);
+        }
+        if let Some(scratch) = &self.scratch {
+            restore = restore.scratch(scratch);
         }
         for external in &self.external {
             restore = restore.external(external);

@@ -74,6 +74,18 @@ fn text(output: &mut Output, checkpoint: &Checkpoint) -> io::Result<()> {
     let (total, pages) = (words::size(sizes.total), words::size(sizes.pages));
     let files = words::count(manifest.files.len(), "file", "files");
     line("size", format!("{total} in {files}, {pages} of memory"))?;
+    if let Some(raw) = sizes.raw {
+        let mut told = words::size(raw);
+        for (pages, what) in [
+            (sizes.zero_pages, "zeros"),
+            (sizes.parent_pages, "as in the parent"),
+        ] {
+            if let Some(pages @ 1..) = pages {
+                told += &format!(", {} pages {what}", pages);
+            }
+        }
+        line("memory", told)?;
+    }
     if let Some(parent) = &manifest.parent {
         line("parent", parent.name.to_string())?;
     }

@@ -1,6 +1,8 @@
 //! `Job`: one dump, from the request to the commit.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use criu_images::source::{Folder, Source as _};
@@ -8,12 +10,16 @@ use criu_images::{Name, proto};
 use criu_rpc::{Criu, Pid, Stage};
 
 use super::Create;
-use super::memory::Memory;
+use super::memory::{Counts, Memory};
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
+use crate::expanded;
 use crate::manifest::{IMAGES, Manifest};
 use crate::process::Tree;
 use crate::store::{Checkpoint, Staging, Store};
+
+/// How often is told how far the pages are.
+const TELL_EVERY: Duration = Duration::from_millis(100);
 
 /// A dump of which all is known but how memory is taken.
 pub(super) struct Job<'a> {
@@ -30,13 +36,20 @@ pub(super) struct Job<'a> {
 
 impl Job<'_> {
     /// Dumps, and commits what came of it: a tree that is to end does so only after that.
-    pub(super) fn run(self, mut memory: Box<dyn Memory + '_>) -> Result<Checkpoint> {
+    pub(super) fn run(self, mut memory: Box<dyn Memory>) -> Result<Checkpoint> {
         self.listener.phase(Phase::Dump);
-        if self.create.options.leave_running {
-            self.run_on(&mut *memory)
-        } else {
-            self.end(&mut *memory)
-        }
+        let (listener, counts) = (self.listener, memory.counts());
+        thread::scope(|scope| {
+            let (_ends_it, end) = mpsc::channel();
+            if let Some(counts) = counts {
+                scope.spawn(move || tell(&counts, listener, &end));
+            }
+            if self.create.options.leave_running {
+                self.run_on(&mut *memory)
+            } else {
+                self.end(&mut *memory)
+            }
+        })
     }
 
     /// The tree goes on when CRIU is done; what is left to do, is done while it runs.
@@ -55,9 +68,12 @@ impl Job<'_> {
             return Err(failed(error, &self.staging));
         }
         let took = started.elapsed();
-        memory.settle(&mut self.manifest)?;
-        look_through(&images, self.store, self.listener)?;
         measure(&mut self.manifest, &folder, took);
+        let frozen = self.manifest.times.frozen;
+        self.listener.tell(Event::Running { frozen });
+        self.listener.phase(Phase::Write);
+        memory.settle(&mut self.manifest)?;
+        look_through(&self.staging, self.listener)?;
         self.listener.phase(Phase::Commit);
         self.staging.commit(self.manifest)
     }
@@ -87,7 +103,7 @@ impl Job<'_> {
             {
                 let committed = memory
                     .settle(&mut manifest)
-                    .and_then(|()| look_through(&images, store, listener))
+                    .and_then(|()| look_through(&staging, listener))
                     .and_then(|()| {
                         listener.phase(Phase::Commit);
                         staging.commit_some(manifest.clone(), |path| path.starts_with(IMAGES))
@@ -142,15 +158,38 @@ fn failed(error: criu_rpc::Error, staging: &Staging) -> Error {
 }
 
 /// Whether the images are a whole set.
-fn look_through(images: &Path, store: &Store, listener: &Listener<'_>) -> Result<()> {
+fn look_through(staging: &Staging, listener: &Listener<'_>) -> Result<()> {
     listener.phase(Phase::Verify);
-    let findings = criu_images::verify_within(images, store.path())?;
+    let findings = expanded::verify(&staging.line()?, staging.store().path())?;
     let bad = |finding: &criu_images::Finding| finding.severity >= criu_images::Severity::Error;
     match findings.into_iter().find(bad) {
         Some(finding) => Err(Error::Unsound {
             finding: Box::new(finding),
         }),
         None => Ok(()),
+    }
+}
+
+/// Tells how many pages have come and gone, as long as that changes, until the other end of
+/// the channel is gone.
+fn tell(counts: &Counts, listener: &Listener<'_>, end: &mpsc::Receiver<()>) {
+    let begun = Instant::now();
+    let mut told = (0, 0);
+    loop {
+        let wait = end.recv_timeout(TELL_EVERY);
+        let now = counts.now();
+        if now != told {
+            told = now;
+            let (taken, written) = now;
+            listener.tell(Event::Pages {
+                taken,
+                written,
+                elapsed: begun.elapsed(),
+            });
+        }
+        if wait != Err(mpsc::RecvTimeoutError::Timeout) {
+            return;
+        }
     }
 }
 

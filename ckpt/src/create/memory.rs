@@ -1,5 +1,8 @@
 //! `Memory`: how the memory of a tree comes into its images.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use criu_rpc::Dump;
 
 use crate::error::Result;
@@ -26,6 +29,38 @@ pub(super) trait Memory: Send {
     /// # Errors
     /// That of ours.
     fn reason(&mut self, error: criu_rpc::Error) -> Result<criu_rpc::Error>;
+
+    /// How far it is, if that is told by bytes.
+    fn counts(&self) -> Option<Arc<Counts>> {
+        None
+    }
+}
+
+/// Bytes of pages that have come, and that have been written.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    taken: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Counts {
+    pub(super) fn took(&self, bytes: usize) {
+        add(&self.taken, bytes);
+    }
+
+    pub(super) fn wrote(&self, bytes: usize) {
+        add(&self.written, bytes);
+    }
+
+    /// Taken, and written.
+    pub(super) fn now(&self) -> (u64, u64) {
+        let get = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (get(&self.taken), get(&self.written))
+    }
+}
+
+fn add(count: &AtomicU64, bytes: usize) {
+    count.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
 }
 
 /// CRIU writes pages itself, while the tree is stopped.

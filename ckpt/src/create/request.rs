@@ -12,7 +12,7 @@ use crate::process::Tree;
 impl Create {
     /// What the tree needs that is not allowed, before CRIU is asked for anything.
     pub(super) fn look(&mut self, criu: &Criu, listener: &Listener<'_>) -> Result<Pid> {
-        let pid = Pid::try_from(self.pid).map_err(|_| Error::NoProcess { pid: self.pid })?;
+        let pid = super::pid(self.pid)?;
         // The folder is of no matter yet.
         criu.preflight(&Dump::new(pid, "/"))?;
         let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
@@ -55,8 +55,7 @@ impl Create {
         }
     }
 
-    pub(super) fn describe(&self, criu: &Criu) -> Result<Manifest> {
-        let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
+    pub(super) fn describe(&self, criu: &Criu, tree: &Tree) -> Result<Manifest> {
         let mut manifest = Manifest::new(self.name.clone(), tree.manifest_root());
         manifest.tasks = tree.manifest_tasks();
         manifest.options = self.options.clone();

@@ -8,6 +8,7 @@ use super::remove::OLD;
 use super::staging::NEW;
 use super::{Checkpoint, Store, clear};
 use crate::error::{Error, Result, at};
+use crate::expanded::VIEW;
 use crate::manifest::survey;
 use crate::name::CheckpointName;
 
@@ -56,7 +57,7 @@ pub(super) fn fsck(store: &Store) -> Result<Fsck> {
         let path = store.root.join(&name);
         if name.starts_with(OLD) {
             leftovers.push((path, None));
-        } else if name.starts_with(NEW) {
+        } else if name.starts_with(NEW) || name.starts_with(VIEW) {
             match Lock::of_folder(&path, Share::Alone) {
                 Ok(Some(lock)) => leftovers.push((path, Some(lock))),
                 Ok(None) => done.in_use.push(path),

@@ -8,6 +8,7 @@ use super::lock::Share;
 use super::staging::Staging;
 use super::{Checkpoint, Store, clear, sync_folder};
 use crate::error::{Error, Result, at};
+use crate::expanded::{Content, Line};
 use crate::manifest::{IMAGES, Manifest, fresh_id, survey};
 use crate::name::CheckpointName;
 
@@ -155,9 +156,17 @@ pub(super) fn flatten(store: &Store, name: &CheckpointName) -> Result<Checkpoint
 
     let images = staging.images();
     fs::remove_dir(&images).map_err(at(&images))?;
-    let from = checkpoint.images();
-    let chain = criu_images::Chain::within(&from, store.path()).map_err(Error::from)?;
-    criu_images::flatten(&chain, &images).map_err(Error::from)?;
+    let line = Line::new(checkpoint.images(), &ancestors);
+    let view = match line.is_compressed()? {
+        true => Some(line.expand(store.path(), Content::Pages)?),
+        false => None,
+    };
+    let chain = match &view {
+        Some(view) => criu_images::Chain::within(view.images(), view.root()),
+        None => criu_images::Chain::within(checkpoint.images(), store.path()),
+    };
+    criu_images::flatten(&chain.map_err(Error::from)?, &images).map_err(Error::from)?;
+    drop(view);
     for path in survey(checkpoint.path())?.into_keys() {
         if path.starts_with(IMAGES) || path.starts_with('.') {
             continue;
@@ -168,6 +177,9 @@ pub(super) fn flatten(store: &Store, name: &CheckpointName) -> Result<Checkpoint
         }
         fs::copy(&from, &to).map_err(at(&from))?;
     }
-    let manifest: Manifest = checkpoint.manifest().clone();
+    let mut manifest: Manifest = checkpoint.manifest().clone();
+    manifest.options.incremental = false;
+    manifest.options.compress = None;
+    manifest.sizes.parent_pages = manifest.sizes.parent_pages.and(Some(0));
     staging.commit(manifest)
 }

@@ -11,6 +11,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use super::lock::{Lock, Share};
 use super::{Checkpoint, Hold, Store, clear, sync_folder};
 use crate::error::{Error, Result, at};
+use crate::expanded::Line;
 use crate::manifest::{
     Digest, FileRecord, IMAGES, MANIFEST_ASIDE, Manifest, PARENT_LINK, Parent, open, survey,
 };
@@ -135,6 +136,29 @@ impl Staging {
         Ok(link)
     }
 
+    /// The store it is in.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Its images, and those of all that it builds on.
+    pub(crate) fn line(&self) -> Result<Line> {
+        let mut ancestors = Vec::new();
+        if let Some((parent, _)) = &self.parent {
+            let parent = self.store.get(&parent.name)?;
+            let before = parent.ancestors()?;
+            ancestors.push(parent);
+            ancestors.extend(before);
+        }
+        Ok(Line::new(self.images(), &ancestors))
+    }
+
+    /// Makes the link to the parent it is [based on](Self::based_on) at once, where it is not
+    /// CRIU that makes it.
+    pub(crate) fn link(&self) -> Result<()> {
+        self.link_parent(self.parent.as_ref().map(|(parent, _)| parent))
+    }
+
     /// Makes it a checkpoint: digests are taken of all files, everything is written to the
     /// disk, and the folder gets its name. Until that very moment there is no checkpoint.
     ///
@@ -187,7 +211,7 @@ impl Staging {
     }
 
     fn finish(mut self, mut manifest: Manifest) -> Result<Checkpoint> {
-        manifest.version = Manifest::VERSION;
+        manifest.set_version();
         manifest.name = self.name.clone();
         manifest.parent = self.parent.as_ref().map(|(parent, _)| parent.clone());
         self.link_parent(manifest.parent.as_ref())?;

@@ -1,0 +1,160 @@
+//! `Streamed`: pages come to us, and the tree goes on as soon as they are safe.
+
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use criu_rpc::{Dump, PageServerLink};
+use criu_stream::{
+    Buffer, Compressed, Dedup, Files, PageServer, Parent, Saved, Sink, Taken, Written,
+};
+
+use super::memory::{Counts, Memory};
+use super::stages::{Areas, Handed, Received, Tasks};
+use crate::error::{Error, Result};
+use crate::manifest::{Manifest, PageCompression};
+use crate::stream::connection;
+
+/// How pages are to be kept.
+pub(super) struct Plan {
+    /// Bytes of the buffer.
+    pub(super) buffer: u64,
+    pub(super) compression: Option<PageCompression>,
+    /// What pages are compared with.
+    pub(super) same_as: Option<Parent>,
+    /// What CRIU's own watching for changes may refer to.
+    pub(super) unchanged_since: Option<Parent>,
+    /// Whether CRIU watches for changes from here on.
+    pub(super) tracked: bool,
+    /// The tasks of the tree.
+    pub(super) tasks: Tasks,
+}
+
+/// What a chain of sinks leaves: what was written, and what need not be.
+type Receipt = (Saved, Written);
+
+/// A page server, and the thread it runs in.
+pub(super) struct Streamed<S> {
+    state: State<S>,
+    counts: Arc<Counts>,
+    buffer: u64,
+}
+
+enum State<S> {
+    Planned(Box<PageServer<S>>),
+    Serving(JoinHandle<criu_stream::Result<Taken<S>>>, UnixStream),
+    Done,
+}
+
+/// Makes ready to take pages into this folder: all memory is there before the tree stops.
+///
+/// # Errors
+/// [`Error::Pages`] when there is none.
+pub(super) fn streamed(plan: Plan, images: &Path) -> Result<Box<dyn Memory>> {
+    match plan.compression {
+        Some(how) => through(plan, Compressed::new(images, how.into())),
+        None => through(plan, Files::new(images)),
+    }
+}
+
+/// ```text
+/// Received ──> Buffer ──> Dedup ──> Handed ──> Files or Compressed
+/// while the tree is stopped │ behind it
+/// ```
+fn through(plan: Plan, last: impl Sink<Receipt = Written> + 'static) -> Result<Box<dyn Memory>> {
+    let counts = Arc::new(Counts::default());
+    let areas = Areas::default();
+    let known = areas.clone();
+    let mut dedup = Dedup::new(Handed::new(last, Arc::clone(&counts)))
+        // A later dump may refer to each page of this one.
+        .zeros(!plan.tracked)
+        .anonymous(move |pid| known.take(pid));
+    if let Some(parent) = plan.same_as {
+        dedup = dedup.parent(parent);
+    }
+    let bytes = usize::try_from(plan.buffer).unwrap_or(usize::MAX);
+    let buffer = Buffer::new(bytes, dedup)?;
+    let held = u64::try_from(buffer.bytes()).unwrap_or(u64::MAX);
+    let first = Received::new(buffer, areas, plan.tasks, Arc::clone(&counts));
+    let mut server = PageServer::new(first);
+    if let Some(parent) = plan.unchanged_since {
+        server = server.parent(parent);
+    }
+    Ok(Box::new(Streamed {
+        state: State::Planned(Box::new(server)),
+        counts,
+        buffer: held,
+    }))
+}
+
+impl<S: Sink + 'static> Streamed<S> {
+    /// Waits until the server is done, or gone.
+    fn join(&mut self) -> Result<Option<Taken<S>>> {
+        let State::Serving(server, socket) = std::mem::replace(&mut self.state, State::Done) else {
+            return Ok(None);
+        };
+        drop(socket);
+        match server.join() {
+            Ok(taken) => Ok(Some(taken?)),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}
+
+impl<S: Sink<Receipt = Receipt> + 'static> Memory for Streamed<S> {
+    fn connect<'a>(&mut self, dump: Dump<'a>) -> Result<Dump<'a>> {
+        let State::Planned(server) = std::mem::replace(&mut self.state, State::Done) else {
+            return Err(criu_stream::Error::Failed.into());
+        };
+        let (ours, theirs) = connection().map_err(|source| Error::PageSocket { source })?;
+        let end = ours.try_clone();
+        let end = end.map_err(|source| Error::PageSocket { source })?;
+        let server = thread::Builder::new()
+            .name("take pages".to_owned())
+            .spawn(move || server.serve(ours))
+            .map_err(criu_stream::Error::Thread)?;
+        self.state = State::Serving(server, end);
+        Ok(dump.page_server(PageServerLink::Socket(theirs)))
+    }
+
+    fn settle(&mut self, manifest: &mut Manifest) -> Result<()> {
+        let Some(taken) = self.join()? else {
+            return Err(criu_stream::Error::Failed.into());
+        };
+        let raw = taken.bytes;
+        let (saved, _) = taken.sink.finish()?;
+        manifest.sizes.raw = Some(raw);
+        manifest.sizes.zero_pages = Some(saved.zero);
+        manifest.sizes.parent_pages = Some(saved.parent);
+        manifest.options.buffer = Some(self.buffer);
+        Ok(())
+    }
+
+    fn reason(&mut self, error: criu_rpc::Error) -> Result<criu_rpc::Error> {
+        use criu_stream::Error::{Peer, Socket};
+        // CRIU has gone, so nothing comes any more. Each side sees the other go away.
+        match self.join() {
+            Err(Error::Pages {
+                source: Peer { .. } | Socket { .. },
+            })
+            | Ok(_) => Ok(error),
+            Err(ours) => Err(ours),
+        }
+    }
+
+    fn counts(&self) -> Option<Arc<Counts>> {
+        Some(Arc::clone(&self.counts))
+    }
+}
+
+impl<S> Drop for Streamed<S> {
+    fn drop(&mut self) {
+        if let State::Serving(server, socket) = std::mem::replace(&mut self.state, State::Done) {
+            // Whoever has the other end.
+            let _ = rustix::net::shutdown(socket.as_fd(), rustix::net::Shutdown::Both);
+            drop(server.join());
+        }
+    }
+}
