@@ -7,16 +7,19 @@ use std::time::{Duration, Instant};
 
 use criu_images::source::{Folder, Source as _};
 use criu_images::{Name, proto};
-use criu_rpc::{Criu, Pid, Stage};
+use criu_rpc::{Criu, Dump, Dumped, Pid, PidfdStore, PreDumpChain, Stage};
 
 use super::Create;
 use super::memory::{Counts, Memory};
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded;
-use crate::manifest::{IMAGES, Manifest};
+use crate::manifest::{Manifest, is_image};
 use crate::process::Tree;
 use crate::store::{Checkpoint, Staging, Store};
+
+/// CRIU's log, in the checkpoint's folder.
+pub(super) const LOG: &str = "dump.log";
 
 /// How often is told how far the pages are.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -32,6 +35,8 @@ pub(super) struct Job<'a> {
     /// Of the images of the parent, as CRIU wants it.
     pub(super) parent: Option<String>,
     pub(super) manifest: Manifest,
+    /// The CRIU that made rounds before, and its handles on the tasks.
+    pub(super) rounds: Option<(PreDumpChain, PidfdStore)>,
 }
 
 impl Job<'_> {
@@ -62,10 +67,10 @@ impl Job<'_> {
             .request(self.pid, &images, &folder, self.parent.take());
         let request = memory.connect(request)?;
         let progress = |progress| self.listener.tell(Event::Criu(progress));
-        let dumped = self.criu.run(request.progress(progress));
+        let dumped = send(self.criu, self.rounds.take(), request.progress(progress));
         if let Err(error) = dumped {
             let error = memory.reason(error)?;
-            return Err(failed(error, &self.staging));
+            return Err(failed(error, &self.staging, LOG));
         }
         let took = started.elapsed();
         measure(&mut self.manifest, &folder, took);
@@ -92,12 +97,14 @@ impl Job<'_> {
             listener,
             store,
             mut manifest,
+            criu,
+            rounds,
             ..
         } = self;
         let progress = |progress| listener.tell(Event::Criu(progress));
         let mut slot = Some(self.staging);
         let mut outcome = None;
-        let done = self.criu.run(request.progress(progress).hook(|notice| {
+        let request = request.progress(progress).hook(|notice| {
             if *notice.stage() == Stage::PostDump
                 && let Some(staging) = slot.take()
             {
@@ -106,7 +113,7 @@ impl Job<'_> {
                     .and_then(|()| look_through(&staging, listener))
                     .and_then(|()| {
                         listener.phase(Phase::Commit);
-                        staging.commit_some(manifest.clone(), |path| path.starts_with(IMAGES))
+                        staging.commit_some(manifest.clone(), is_image)
                     });
                 let refused = committed.is_err();
                 outcome = Some(committed);
@@ -115,7 +122,8 @@ impl Job<'_> {
                 }
             }
             Ok(criu_rpc::Answer::Continue)
-        }));
+        });
+        let done = send(criu, rounds, request);
         match (done, outcome) {
             (Ok(_), Some(Ok(checkpoint))) => {
                 let took = started.elapsed();
@@ -136,7 +144,7 @@ impl Job<'_> {
             (Err(error), None) => {
                 let error = memory.reason(error)?;
                 Err(match slot {
-                    Some(staging) => failed(error, &staging),
+                    Some(staging) => failed(error, &staging, LOG),
                     None => error.into(),
                 })
             }
@@ -148,12 +156,24 @@ impl Job<'_> {
     }
 }
 
+/// Asks for the dump; the CRIU that made rounds before, if there were any.
+fn send(
+    criu: &Criu,
+    rounds: Option<(PreDumpChain, PidfdStore)>,
+    dump: Dump<'_>,
+) -> std::result::Result<Dumped, criu_rpc::Error> {
+    match rounds {
+        Some((chain, pidfds)) => chain.dump(dump.pidfd_store(&pidfds)),
+        None => criu.run(dump),
+    }
+}
+
 /// What CRIU failed with; its log is kept where the next one of that name replaces it.
-fn failed(error: criu_rpc::Error, staging: &Staging) -> Error {
+pub(super) fn failed(error: criu_rpc::Error, staging: &Staging, log: &str) -> Error {
     let criu_rpc::Error::Failed(failure) = error else {
         return error.into();
     };
-    let log = staging.keep_log("dump.log");
+    let log = staging.keep_log(log);
     Error::Dump { failure, log }
 }
 
@@ -196,22 +216,18 @@ fn tell(counts: &Counts, listener: &Listener<'_>, end: &mpsc::Receiver<()>) {
 /// How long it took, by the clock and by CRIU's statistics. Those are not always there.
 fn measure(manifest: &mut Manifest, folder: &Path, took: Duration) {
     manifest.times.dump = Some(took);
-    let stats = || -> criu_images::Result<Option<proto::StatsEntry>> {
-        let Some(name) = Name::parse("stats-dump") else {
-            return Ok(None);
-        };
-        let folder = Folder::open(folder)?;
-        let Some(mut image) = folder.image(name)? else {
-            return Ok(None);
-        };
-        image.next()?.map(|record| record.decode()).transpose()
-    };
-    if let Ok(Some(proto::StatsEntry {
-        dump: Some(dump), ..
-    })) = stats()
-    {
+    if let Some(dump) = statistics(folder) {
         let micros = |count: u32| Some(Duration::from_micros(count.into()));
         manifest.times.freezing = micros(dump.freezing_time);
         manifest.times.frozen = micros(dump.frozen_time);
     }
+}
+
+/// What CRIU counted in a dump or pre-dump that had this work folder.
+pub(super) fn statistics(folder: &Path) -> Option<proto::DumpStatsEntry> {
+    let name = Name::parse("stats-dump")?;
+    let folder = Folder::open(folder).ok()?;
+    let mut image = folder.image(name).ok()??;
+    let stats: proto::StatsEntry = image.next().ok()??.decode().ok()?;
+    stats.dump
 }
