@@ -8,6 +8,7 @@ mod request;
 mod since;
 mod stages;
 mod streamed;
+mod tally;
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::manifest::{Options, PageCompression};
 use crate::name::CheckpointName;
 use crate::process::{Claim, Tree};
 use crate::store::{Checkpoint, Staging, Store};
-use dumping::Job;
+use dumping::{Job, Rounds};
 use memory::{Memory, Stock};
 use pre_copy::Copying;
 pub use pre_copy::PreCopy;
@@ -317,7 +318,11 @@ impl Create {
                 parent: link,
             })?;
             manifest.pre_copy = Some(copied.told);
-            rounds = Some((copied.chain, copied.pidfds));
+            rounds = Some(Rounds {
+                chain: copied.chain,
+                pidfds: copied.pidfds,
+                counted: copied.counted,
+            });
             link = Some(copied.parent);
         }
         Job {

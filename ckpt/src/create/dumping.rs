@@ -5,16 +5,16 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use criu_images::source::{Folder, Source as _};
-use criu_images::{Name, proto};
+use criu_images::proto::DumpStatsEntry as Stats;
 use criu_rpc::{Criu, Dump, Dumped, Pid, PidfdStore, PreDumpChain, Stage};
 
 use super::Create;
 use super::memory::{Counts, Memory};
+use super::tally;
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded;
-use crate::manifest::{Manifest, is_image};
+use crate::manifest::{IMAGES, Manifest, is_image};
 use crate::process::Tree;
 use crate::store::{Checkpoint, Staging, Store};
 
@@ -35,8 +35,17 @@ pub(super) struct Job<'a> {
     /// Of the images of the parent, as CRIU wants it.
     pub(super) parent: Option<String>,
     pub(super) manifest: Manifest,
-    /// The CRIU that made rounds before, and its handles on the tasks.
-    pub(super) rounds: Option<(PreDumpChain, PidfdStore)>,
+    pub(super) rounds: Option<Rounds>,
+}
+
+/// Rounds that were made before.
+pub(super) struct Rounds {
+    /// The CRIU that made them.
+    pub(super) chain: PreDumpChain,
+    /// Its handles on the tasks.
+    pub(super) pidfds: Option<PidfdStore>,
+    /// What it has counted.
+    pub(super) counted: Stats,
 }
 
 impl Job<'_> {
@@ -67,13 +76,15 @@ impl Job<'_> {
             .request(self.pid, &images, &folder, self.parent.take());
         let request = memory.connect(request)?;
         let progress = |progress| self.listener.tell(Event::Criu(progress));
+        let counted = self.rounds.as_ref().map(|it| it.counted);
         let dumped = send(self.criu, self.rounds.take(), request.progress(progress));
         if let Err(error) = dumped {
             let error = memory.reason(error)?;
             return Err(failed(error, &self.staging, LOG));
         }
         let took = started.elapsed();
-        measure(&mut self.manifest, &folder, took);
+        let store = self.store.path();
+        measure(&mut self.manifest, &folder, store, counted, took);
         let frozen = self.manifest.times.frozen;
         self.listener.tell(Event::Running { frozen });
         self.listener.phase(Phase::Write);
@@ -123,12 +134,14 @@ impl Job<'_> {
             }
             Ok(criu_rpc::Answer::Continue)
         });
+        let counted = rounds.as_ref().map(|it| it.counted);
         let done = send(criu, rounds, request);
         match (done, outcome) {
             (Ok(_), Some(Ok(checkpoint))) => {
                 let took = started.elapsed();
                 let folder = checkpoint.path().to_owned();
-                checkpoint.complete(|manifest| measure(manifest, &folder, took))
+                let store = store.path();
+                checkpoint.complete(|manifest| measure(manifest, &folder, store, counted, took))
             }
             (_, Some(Err(error))) => Err(error),
             (Err(error), Some(Ok(checkpoint))) => {
@@ -159,13 +172,16 @@ impl Job<'_> {
 /// Asks for the dump; the CRIU that made rounds before, if there were any.
 fn send(
     criu: &Criu,
-    rounds: Option<(PreDumpChain, PidfdStore)>,
+    rounds: Option<Rounds>,
     dump: Dump<'_>,
 ) -> std::result::Result<Dumped, criu_rpc::Error> {
-    match rounds {
-        Some((chain, pidfds)) => chain.dump(dump.pidfd_store(&pidfds)),
-        None => criu.run(dump),
-    }
+    let Some(Rounds { chain, pidfds, .. }) = rounds else {
+        return criu.run(dump);
+    };
+    chain.dump(match &pidfds {
+        Some(pidfds) => dump.pidfd_store(pidfds),
+        None => dump,
+    })
 }
 
 /// What CRIU failed with; its log is kept where the next one of that name replaces it.
@@ -214,20 +230,26 @@ fn tell(counts: &Counts, listener: &Listener<'_>, end: &mpsc::Receiver<()>) {
 }
 
 /// How long it took, by the clock and by CRIU's statistics. Those are not always there.
-fn measure(manifest: &mut Manifest, folder: &Path, took: Duration) {
+/// `counted` is what they were before.
+fn measure(
+    manifest: &mut Manifest,
+    folder: &Path,
+    store: &Path,
+    counted: Option<Stats>,
+    took: Duration,
+) {
     manifest.times.dump = Some(took);
-    if let Some(dump) = statistics(folder) {
-        let micros = |count: u32| Some(Duration::from_micros(count.into()));
-        manifest.times.freezing = micros(dump.freezing_time);
-        manifest.times.frozen = micros(dump.frozen_time);
+    let Some(now) = tally::statistics(folder) else {
+        return;
+    };
+    let mut pages = now.pages_written;
+    if counted.is_some()
+        && let Ok(copied) = tally::copied(&folder.join(IMAGES), store)
+    {
+        pages = tally::pages(&copied);
     }
-}
-
-/// What CRIU counted in a dump or pre-dump that had this work folder.
-pub(super) fn statistics(folder: &Path) -> Option<proto::DumpStatsEntry> {
-    let name = Name::parse("stats-dump")?;
-    let folder = Folder::open(folder).ok()?;
-    let mut image = folder.image(name).ok()??;
-    let stats: proto::StatsEntry = image.next().ok()??.decode().ok()?;
-    stats.dump
+    let dump = tally::of_last(now, counted.as_ref(), pages);
+    let micros = |count: u32| Some(Duration::from_micros(count.into()));
+    manifest.times.freezing = micros(dump.freezing_time);
+    manifest.times.frozen = micros(dump.frozen_time);
 }

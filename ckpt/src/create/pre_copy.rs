@@ -4,15 +4,15 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use criu_images::proto::DumpStatsEntry as Stats;
 use criu_images::track::{
-    Bound, Bounds, Decision, DirtySet, DumpedRound, Policy, Reached, Round, Rule, SoftDirty,
-    TrackError, Verdict,
+    Bound, Bounds, Decision, Policy, Reached, Round, Rule, SoftDirty, TrackError, Verdict,
 };
-use criu_images::{Chain, PageSize};
 use criu_rpc::{Criu, Pid, PidfdStore, PreDump, PreDumpChain, PreDumpMode};
 
 use super::Create;
-use super::dumping::{failed, statistics};
+use super::dumping::failed;
+use super::tally::{self, page_size};
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
 use crate::manifest::{CopiedRound, PreCopied, ROUNDS};
@@ -104,7 +104,9 @@ pub(super) struct Copying<'a, 'b> {
 /// Rounds that were made, for the dump that ends them.
 pub(super) struct Copied {
     pub(super) chain: PreDumpChain,
-    pub(super) pidfds: PidfdStore,
+    pub(super) pidfds: Option<PidfdStore>,
+    /// What CRIU has counted in all of them.
+    pub(super) counted: Stats,
     pub(super) told: PreCopied,
     /// Of the last round, as CRIU wants it for the dump.
     pub(super) parent: String,
@@ -130,10 +132,16 @@ impl PreCopy {
     /// Copies round after round, until the policy ends it. The tree runs on whatever happens.
     pub(super) fn copy(&self, from: &Copying<'_, '_>) -> Result<Copied> {
         from.listener.phase(Phase::PreCopy);
-        let pidfds = PidfdStore::new().map_err(|source| Error::PageSocket { source })?;
+        // CRIU wants it to be that of the parent, if there is one: then it tells tasks apart by
+        // when they began.
+        let pidfds = match from.parent {
+            Some(_) => None,
+            None => Some(PidfdStore::new().map_err(|source| Error::PageSocket { source })?),
+        };
         let mut chain = from.criu.pre_dump_chain();
         let mut rounds = Vec::new();
         let mut told = PreCopied::default();
+        let mut counted = None;
         // From the folder of a round, which is one deeper.
         let mut parent = from.parent.as_ref().map(|link| format!("../{link}"));
         loop {
@@ -144,8 +152,10 @@ impl PreCopy {
                 .work_dir(&*folder)
                 .log_file(LOG)
                 .mode(self.mode)
-                .pidfd_store(&pidfds)
                 .progress(|progress| from.listener.tell(Event::Criu(progress)));
+            if let Some(pidfds) = &pidfds {
+                request = request.pidfd_store(pidfds);
+            }
             if let Some(parent) = parent {
                 request = request.parent(parent);
             }
@@ -165,7 +175,10 @@ impl PreCopy {
             })?;
             let done = Instant::now();
 
-            let counts = statistics(&folder).unwrap_or_default();
+            let written = tally::copied(&folder, from.staging.store().path())?;
+            let now = tally::statistics(&folder).unwrap_or_default();
+            let counts = tally::of_last(now, counted.as_ref(), tally::pages(&written));
+            counted = Some(now);
             let written_for = Duration::from_micros(counts.memwrite_time.into());
             let remaining = from.written(&known)?;
             let looked = Instant::now();
@@ -214,7 +227,7 @@ impl PreCopy {
                 number,
                 round,
                 decision: verdict.decision,
-                written: from.copied(&folder)?,
+                written,
             });
             parent = Some(format!("../{number}"));
             if let Some((converged, stopped_by)) = ended(verdict.decision) {
@@ -224,6 +237,7 @@ impl PreCopy {
                 return Ok(Copied {
                     chain,
                     pidfds,
+                    counted: now,
                     told,
                     parent: format!("../{ROUNDS}/{number}"),
                 });
@@ -258,16 +272,6 @@ impl Copying<'_, '_> {
             }
         }
         Ok(bytes)
-    }
-
-    /// The pages of each task that a round has, by the pid that the images know.
-    fn copied(&self, folder: &std::path::Path) -> Result<Vec<(u32, DirtySet)>> {
-        let mut copied = Vec::new();
-        for pid in Chain::within(folder, self.staging.store().path())?.tasks()? {
-            let round = DumpedRound::of_task(folder, pid, page_size())?;
-            copied.extend(round.map(|round| (pid, round.written)));
-        }
-        Ok(copied)
     }
 }
 
@@ -312,11 +316,6 @@ fn resident(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let pages = text.split(' ').nth(1).and_then(|word| word.parse().ok());
     page_size().bytes().saturating_mul(pages.unwrap_or(0))
-}
-
-fn page_size() -> PageSize {
-    let bytes = u64::try_from(rustix::param::page_size()).ok();
-    bytes.and_then(PageSize::new).unwrap_or(PageSize::KIB4)
 }
 
 /// For rates, whose last digits mean nothing.
