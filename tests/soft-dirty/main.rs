@@ -16,10 +16,13 @@ mod rounds;
 mod scribe;
 
 mod root {
+    mod beside;
     mod chain;
     mod changes;
     #[path = "../../track/root/choice.rs"]
     mod choice;
+    #[path = "../../track/root/dump.rs"]
+    mod dump;
     #[path = "../../track/root/killed.rs"]
     mod killed;
     // The trackers, on a kernel that has all they know.
