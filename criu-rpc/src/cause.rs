@@ -35,6 +35,8 @@ pub enum Cause {
     UnsupportedFile,
     /// The tree has an established TCP connection.
     TcpEstablished,
+    /// The session of a task was begun outside its pid namespace, where it has no number.
+    SessionOutside,
     /// The tree's terminal or session leader is outside it.
     ShellJob,
     /// A unix socket is connected to a process outside the tree.
@@ -67,7 +69,7 @@ pub enum Cause {
 }
 
 /// A piece of CRIU's message, and the cause it gives away.
-const LINES: [(&str, Cause); 39] = [
+const LINES: [(&str, Cause); 40] = [
     (
         "CAP_CHECKPOINT_RESTORE capability",
         Cause::MissingCapability,
@@ -89,6 +91,7 @@ const LINES: [(&str, Cause); 39] = [
     ("Connected TCP socket", Cause::TcpEstablished),
     ("Consider using --shell-job", Cause::ShellJob),
     ("Don't have tty to inherit session from", Cause::ShellJob),
+    ("is outside of its pid namespace", Cause::SessionOutside),
     ("External socket is used", Cause::ExternalUnixSocket),
     (
         "Can't dump name-less external socket",
@@ -183,6 +186,9 @@ impl Cause {
             }
             Self::UnsupportedFile => "close that file in the task before the dump",
             Self::TcpEstablished => "set tcp_established, or close the connection",
+            Self::SessionOutside => {
+                "start the tree in a session of its own (setsid), or from inside the pid namespace"
+            }
             Self::ShellJob => "set shell_job, or dump from the session leader on",
             Self::ExternalUnixSocket => "set ext_unix_sk, or dump the peer too",
             Self::FileLocks => "set file_locks",
@@ -225,6 +231,7 @@ impl fmt::Display for Cause {
             Self::KernelTooNew => "this CRIU is too old for the kernel",
             Self::UnsupportedFile => "a task holds a file that cannot be dumped",
             Self::TcpEstablished => "the tree has an established TCP connection",
+            Self::SessionOutside => "the session of a task was begun outside its pid namespace",
             Self::ShellJob => "the tree's terminal is outside it",
             Self::ExternalUnixSocket => "a unix socket leads out of the tree",
             Self::FileLocks => "a task holds a file lock",

@@ -58,6 +58,12 @@ pub enum Refusal {
         /// The root of that tree.
         root: Pid,
     },
+    /// The leader of the process's session is outside its pid namespace, so the session has
+    /// no number there that a restore could give it (`dump_one_task` in `cr-dump.c`).
+    SessionOutside {
+        /// The process.
+        pid: Pid,
+    },
     /// A process of the tree does not belong, in all of its ids, to the user and group that
     /// CRIU would run as, and CRIU lacks what it takes.
     OtherUser {
@@ -135,6 +141,9 @@ impl Refusal {
             Self::NoMainThread { .. } => "let its main thread wait for the others",
             Self::Traced { tracer, .. } => return format!("detach process {tracer} from it first"),
             Self::DumpsItself { .. } => "dump it from a process outside the tree",
+            Self::SessionOutside { .. } => {
+                "start it in a session of its own (setsid), or from inside the pid namespace"
+            }
             Self::OtherUser { capability, .. } => {
                 return format!("give this process {capability}, or run it as that user and group");
             }
@@ -191,6 +200,10 @@ impl Refusal {
             Self::DumpsItself { root } => {
                 write!(f, "this process is within the tree of process {root}")
             }
+            Self::SessionOutside { pid } => write!(
+                f,
+                "the session of process {pid} was begun outside its pid namespace"
+            ),
             Self::OtherUser {
                 pid,
                 uid,

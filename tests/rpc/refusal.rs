@@ -123,6 +123,10 @@ fn the_cause_is_found_in_the_log(front: Front) {
             Cause::ShellJob,
         ),
         (
+            "A session leader of 9516(9516) is outside of its pid namespace",
+            Cause::SessionOutside,
+        ),
+        (
             "unix: External socket is used. Consider using --ext-unix-sk",
             Cause::ExternalUnixSocket,
         ),

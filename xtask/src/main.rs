@@ -20,9 +20,9 @@ mod sources;
 mod test;
 mod vm;
 
-use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::{env, fs};
 
 use failure::Failure;
 
@@ -115,6 +115,7 @@ const COMMANDS: &[Command] = &[
 ];
 
 fn main() -> ExitCode {
+    begin_session();
     let mut args = env::args().skip(1);
     let Some(name) = args
         .next()
@@ -139,6 +140,17 @@ fn main() -> ExitCode {
             eprintln!("{}\nxtask: {line}", help());
             ExitCode::from(2)
         }
+    }
+}
+
+/// CRIU dumps nothing whose session was begun outside its PID namespace, as ours is when
+/// whoever started us is out there; so what we start gets one of its own.
+fn begin_session() {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let sessions = status.lines().find_map(|line| line.strip_prefix("NSsid:"));
+    if sessions.and_then(|ids| ids.split_whitespace().last()) == Some("0") {
+        // It leads a group: then our caller has what it wants.
+        let _ = rustix::process::setsid();
     }
 }
 

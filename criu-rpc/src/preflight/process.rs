@@ -44,6 +44,9 @@ pub(super) struct Status {
     pub(super) bounding: Capabilities,
     pub(super) ambient: Capabilities,
     pub(super) no_new_privileges: bool,
+    /// The leader of its session is outside its pid namespace, in which that is session 0.
+    /// Not so where the kernel does not tell (before Linux 4.1).
+    pub(super) session_outside: bool,
 }
 
 impl Status {
@@ -91,6 +94,9 @@ impl Status {
                 "1" => true,
                 _ => return None,
             },
+            // One number for each pid namespace it is in, the innermost last.
+            session_outside: field("NSsid")
+                .is_some_and(|ids| ids.split_whitespace().last() == Some("0")),
         })
     }
 
@@ -211,6 +217,7 @@ FDSize:\t256
 Groups:\t
 NStgid:\t18840
 NSpid:\t18840
+NSsid:\t18840
 Kthread:\t0
 VmPeak:\t    3060 kB
 Threads:\t1

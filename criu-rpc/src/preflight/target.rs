@@ -28,6 +28,9 @@ pub(super) fn look(
     let status = Status::of(root);
     if let Some(status) = &status {
         alone(status)?;
+        if operation != Operation::PreDump {
+            in_a_session(status)?;
+        }
     }
     yama(Some(root), privileges)?;
     match lacking(operation, privileges) {
@@ -58,6 +61,15 @@ fn alone(status: &Status) -> Result<(), Refusal> {
         Some(tracer) => Err(Refusal::Traced { pid, tracer }),
         None => Ok(()),
     }
+}
+
+/// Whether its session has a number where it is; a pre-dump does not ask (`dump_one_task` in
+/// `cr-dump.c`).
+fn in_a_session(status: &Status) -> Result<(), Refusal> {
+    if status.session_outside {
+        return Err(Refusal::SessionOutside { pid: status.pid });
+    }
+    Ok(())
 }
 
 /// Whether Yama lets CRIU take hold of a process or, without one, of those it restores.
@@ -133,7 +145,7 @@ mod tests {
 
     use rustix::process::{WaitId, WaitIdOptions, getpid};
 
-    use super::{alone, look, yama_forbids};
+    use super::{alone, in_a_session, look, yama_forbids};
     use crate::operation::Operation;
     use crate::pid::Pid;
     use crate::preflight::privileges::Privileges;
@@ -147,8 +159,9 @@ mod tests {
     }
 
     fn sleep() -> Child {
-        Command::new("sleep")
-            .arg("60")
+        // In a session that it leads, whatever ours is.
+        Command::new("setsid")
+            .args(["sleep", "60"])
             .stdout(Stdio::null())
             .spawn()
             .unwrap()
@@ -163,6 +176,16 @@ mod tests {
     fn looked(operation: Operation, root: Pid, caller: &Status) -> Result<(), Refusal> {
         let privileges = Privileges::of(caller, Path::new("/nonexistent"));
         look(operation, root, caller, &privileges)
+    }
+
+    #[test]
+    fn a_session_is_where_the_process_is() {
+        let at = |line: &str| in_a_session(&Status::recorded_but(&[line]));
+        assert_eq!(at("NSsid:\t18840"), Ok(()));
+        assert_eq!(at("NSsid:\t18840\t1"), Ok(()));
+        let outside = Err(Refusal::SessionOutside { pid: pid(18840) });
+        assert_eq!(at("NSsid:\t0"), outside);
+        assert_eq!(at("NSsid:\t18840\t0"), outside);
     }
 
     #[test]

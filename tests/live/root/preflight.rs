@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use criu_rpc::{Criu, Dump, Error, Pid, PreDump, Refusal, Restore};
+use criu_rpc::{Cause, Criu, Dump, Error, Pid, PreDump, Refusal, Restore};
 use criu_rs_tests::{Proc, Scratch, Spawned, State, eventually, real_criu};
 use nix::sys::ptrace;
 use rustix::thread::{CapabilitySet, CapabilitySets, Gid, Uid};
@@ -164,6 +164,37 @@ fn a_thread_and_the_process_itself() {
         let found = refusal(criu().run(Dump::new(root, scratch.path())));
         assert_eq!(found, Refusal::DumpsItself { root });
     }
+}
+
+/// As in a container whose first process is in the session of what made it.
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn a_session_that_was_begun_outside_the_pid_namespace() {
+    let scratch = Scratch::new().unwrap();
+    let mut command = Command::new("setsid");
+    command.args([
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sleep",
+        "1000",
+    ]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let outer = Spawned::spawn(&mut command).unwrap();
+    let inner = eventually("a process that sleeps", PATIENCE, || {
+        let children = outer.proc().children()?;
+        let sleeps = |child: &Proc| child.name().is_ok_and(|name| name == "sleep");
+        Ok(children.into_iter().find(sleeps))
+    });
+    let root = Pid::from_raw(inner.unwrap().pid()).unwrap();
+    let found = refused_rightly(root, scratch.path());
+    assert_eq!(found, Refusal::SessionOutside { pid: root });
+    let dump = Dump::new(root, scratch.path()).shell_job(true);
+    let Err(Error::Failed(failure)) = unchecked().run(dump) else {
+        panic!("CRIU dumped it");
+    };
+    assert_eq!(failure.cause, Some(Cause::SessionOutside), "{failure:?}");
 }
 
 #[test]
