@@ -3,10 +3,12 @@
 mod buffer_size;
 mod dumping;
 mod memory;
+mod pre_copy;
 mod request;
 mod since;
 mod stages;
 mod streamed;
+mod tally;
 
 use std::time::Duration;
 
@@ -20,8 +22,10 @@ use crate::manifest::{Options, PageCompression};
 use crate::name::CheckpointName;
 use crate::process::{Claim, Tree};
 use crate::store::{Checkpoint, Staging, Store};
-use dumping::Job;
+use dumping::{Job, Rounds};
 use memory::{Memory, Stock};
+use pre_copy::Copying;
+pub use pre_copy::PreCopy;
 use stages::Tasks;
 use streamed::{Plan, streamed};
 
@@ -57,6 +61,7 @@ pub struct Create {
     name: CheckpointName,
     options: Options,
     parent: Option<CheckpointName>,
+    pre_copy: Option<PreCopy>,
     auto: bool,
     buffer: Option<BufferSize>,
     network_lock: Option<NetworkLock>,
@@ -73,6 +78,7 @@ impl Create {
             name,
             options: Options::default(),
             parent: None,
+            pre_copy: None,
             auto: false,
             buffer: None,
             network_lock: None,
@@ -206,6 +212,17 @@ impl Create {
         self
     }
 
+    /// Copies memory in rounds first, while the tree runs, so that it is stopped for a shorter
+    /// time. CRIU writes all of it itself then, and tracks memory, so that this can be the
+    /// [parent](Self::parent) of another. Needs a kernel with soft-dirty.
+    ///
+    /// The rounds stay in the checkpoint's folder, as what its images build on.
+    #[must_use]
+    pub fn pre_copy(mut self, how: PreCopy) -> Self {
+        self.pre_copy = Some(how);
+        self
+    }
+
     /// Allows what the tree is found to need, where nothing is lost by that: see
     /// [`Need::is_safe`].
     #[must_use]
@@ -246,8 +263,8 @@ impl Create {
     /// Makes the checkpoint, and tells of it meanwhile.
     ///
     /// # Errors
-    /// [`Error::Needs`], [`Error::Claimed`], and those of CRIU's preflight, before anything
-    /// was done; [`Error::Exists`] and [`Error::Busy`]; [`Error::Dump`] if CRIU fails;
+    /// [`Error::Needs`], [`Error::Claimed`], [`Error::NoPreCopy`], and those of CRIU's
+    /// preflight, before anything was done; [`Error::Exists`] and [`Error::Busy`]; [`Error::Dump`] if CRIU fails;
     /// [`Error::Unsound`] if what it wrote is not whole. The tree runs on after each.
     pub fn run(
         mut self,
@@ -263,11 +280,16 @@ impl Create {
             return Err(Error::Claimed { pid: self.pid });
         };
         let pid = self.look(criu, &listener)?;
+        if self.pre_copy.is_some() {
+            PreCopy::look(criu, pid)?;
+            self.options.stock = true;
+            self.options.track_mem = true;
+        }
         self.options.stock |= criu.version()? < STREAMS;
 
         let mut staging = store.stage(&self.name)?;
         let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
-        let manifest = self.describe(criu, &tree)?;
+        let mut manifest = self.describe(criu, &tree)?;
         let parent = match &self.parent {
             Some(parent) => Some(store.get(parent)?),
             None if self.options.incremental => {
@@ -283,6 +305,26 @@ impl Create {
             None => None,
         };
         let (memory, _view) = self.memory(&staging, &tree, parent.as_ref())?;
+        // CRIU is told of one only when it has watched for changes itself.
+        let mut link = link.filter(|_| !self.options.incremental);
+        let mut rounds = None;
+        if let Some(pre_copy) = &self.pre_copy {
+            let copied = pre_copy.copy(&Copying {
+                create: &self,
+                criu,
+                listener: &listener,
+                pid,
+                staging: &staging,
+                parent: link,
+            })?;
+            manifest.pre_copy = Some(copied.told);
+            rounds = Some(Rounds {
+                chain: copied.chain,
+                pidfds: copied.pidfds,
+                counted: copied.counted,
+            });
+            link = Some(copied.parent);
+        }
         Job {
             create: &self,
             criu,
@@ -290,9 +332,9 @@ impl Create {
             listener: &listener,
             pid,
             staging,
-            // CRIU is told of one only when it has watched for changes itself.
-            parent: link.filter(|_| !self.options.incremental),
+            parent: link,
             manifest,
+            rounds,
         }
         .run(memory)
     }
@@ -305,8 +347,12 @@ impl Create {
             ("--compress", options.compress.is_some()),
             ("--buffer", self.buffer.is_some()),
         ];
-        if let Some((option, _)) = streamed.iter().find(|(_, on)| options.stock && *on) {
-            return Err(Error::NotStock { option });
+        let (stock, by) = match self.pre_copy {
+            Some(_) => (true, "--pre-copy"),
+            None => (options.stock, "--stock"),
+        };
+        if let Some((option, _)) = streamed.iter().find(|(_, on)| stock && *on) {
+            return Err(Error::NotStock { by, option });
         }
         if options.incremental && options.track_mem {
             return Err(Error::TwoParents);

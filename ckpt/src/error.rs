@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use criu_images::track::{Obstacle, TrackError};
+use criu_images::track::{Fit, Obstacle, TrackError, Way, best_for};
 use criu_images::{Defect, Finding, JsonDefect, Name};
 use criu_rpc::{Cause, Failure};
 
@@ -168,10 +168,25 @@ pub enum Error {
     },
 
     /// CRIU's own way to write pages cannot do that.
-    #[error("--stock and {option} do not go together: leave one of them out")]
+    #[error("{by} and {option} do not go together: leave one of them out")]
     NotStock {
+        /// What has CRIU write memory itself.
+        by: &'static str,
         /// What it cannot do.
         option: &'static str,
+    },
+
+    /// Memory cannot be copied while the tree runs, for the kernel does not tell CRIU what is
+    /// written meanwhile. Nothing was done.
+    #[error(
+        "process {pid} cannot be pre-copied: this kernel does not tell CRIU which pages change (it has no soft-dirty); use --incremental, which compares contents; `ckpt track {pid}` and, in a program, criu_images::track find what it writes here by {}",
+        words(ways)
+    )]
+    NoPreCopy {
+        /// The process.
+        pid: u32,
+        /// How its writes can be tracked here.
+        ways: Vec<Way>,
     },
 
     /// Two ways to keep only what changed.
@@ -410,6 +425,7 @@ impl Error {
             | Self::Incompatible { .. }
             | Self::Unfilled { .. }
             | Self::NotStock { .. }
+            | Self::NoPreCopy { .. }
             | Self::TwoParents
             | Self::Room { .. }
             | Self::NoTerminal { .. } => true,
@@ -423,6 +439,25 @@ impl Error {
             _ => false,
         }
     }
+}
+
+impl Error {
+    pub(crate) fn no_pre_copy(pid: u32) -> Self {
+        let ways = match best_for(pid) {
+            Ok(choice) => {
+                let fits = choice.fits().iter();
+                let works = fits.filter(|(_, fit)| *fit == Fit::Works);
+                works.map(|(way, _)| *way).collect()
+            }
+            Err(_) => vec![Way::Content],
+        };
+        Self::NoPreCopy { pid, ways }
+    }
+}
+
+fn words(ways: &[Way]) -> String {
+    let names: Vec<_> = ways.iter().map(ToString::to_string).collect();
+    names.join(" or ")
 }
 
 /// The first thing that is wrong, and how many there are.

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use criu_images::track::{Decision, DirtySet};
 use criu_rpc::Progress;
 
+use crate::manifest::CopiedRound;
 use crate::name::CheckpointName;
 use crate::needs::Need;
 
@@ -21,6 +23,17 @@ pub enum Event {
     /// An incremental checkpoint builds on this one; a full one is made if there is none of
     /// the process.
     Since(Option<CheckpointName>),
+    /// A round of a pre-copy is done.
+    Round {
+        /// Counted from 1.
+        number: usize,
+        /// What it copied, and what was written meanwhile.
+        round: CopiedRound,
+        /// What follows.
+        decision: Decision,
+        /// The pages that it has of each task, by the pids of the images.
+        written: Vec<(u32, DirtySet)>,
+    },
     /// Pages come and go.
     Pages {
         /// Bytes that were taken from the tree.
@@ -43,6 +56,8 @@ pub enum Event {
 pub enum Phase {
     /// The tree, or the checkpoint, and the machine are looked over.
     Check,
+    /// Memory is copied while the tree runs.
+    PreCopy,
     /// CRIU stops the tree; its pages are taken, or CRIU writes them.
     Dump,
     /// What was taken is written, while the tree runs.
@@ -61,6 +76,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Check => "check",
+            Self::PreCopy => "pre-copy",
             Self::Dump => "dump",
             Self::Write => "write",
             Self::Verify => "verify",

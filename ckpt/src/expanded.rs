@@ -6,6 +6,7 @@
 //!     pstree.img …           the same files, by hard links; copies elsewhere
 //!     pages-65537.img        expanded, or as long and empty
 //!     parent -> ../../PARENT/images
+//!   NAME/rounds/2/           what came before the dump, if there was a pre-copy
 //! ```
 
 use std::fs::{self, DirBuilder, File};
@@ -21,7 +22,7 @@ use criu_images::{Finding, Flaw, Loss};
 use criu_stream::BlockReader;
 
 use crate::error::{Error, Result, at};
-use crate::manifest::{IMAGES, fresh_id};
+use crate::manifest::{IMAGES, ROUNDS, fresh_id};
 use crate::store::{Checkpoint, Lock, Share};
 
 /// What comes before the name of one.
@@ -58,10 +59,11 @@ pub(crate) struct Expanded {
 }
 
 impl Line {
-    /// A folder of images, and the checkpoints it builds on.
+    /// The images of a checkpoint, in its folder, and the checkpoints it builds on.
     pub(crate) fn new(images: PathBuf, ancestors: &[Checkpoint]) -> Self {
         let ancestors = ancestors.iter().map(Checkpoint::images);
-        Self(std::iter::once(images).chain(ancestors).collect())
+        let all = std::iter::once(images).chain(ancestors);
+        Self(all.flat_map(with_rounds).collect())
     }
 
     /// A checkpoint, and those it builds on.
@@ -141,7 +143,8 @@ impl Line {
         let mut work = Vec::new();
         let mut next = self.0.iter().peekable();
         while let Some(from) = next.next() {
-            let to = expanded.place_of(from)?;
+            let to = expanded.root.join(place_of(from)?);
+            folder(&to)?;
             for file in files(from)? {
                 let (source, to) = (from.join(&file.name), to.join(file.plain_name()));
                 match (file.compressed, content) {
@@ -156,8 +159,9 @@ impl Line {
             }
             if let Some(parent) = next.peek() {
                 let link = to.join("parent");
-                let name = name_of(parent)?;
-                symlink(format!("../../{name}/{IMAGES}"), &link).map_err(at(&link))?;
+                let up = "../".repeat(place_of(from)?.components().count());
+                let parent = Path::new(&up).join(place_of(parent)?);
+                symlink(parent, &link).map_err(at(&link))?;
             }
             if expanded.from.is_empty() {
                 expanded.images.clone_from(&to);
@@ -198,14 +202,6 @@ impl Expanded {
             }
         }
         Some(finding)
-    }
-
-    fn place_of(&self, from: &Path) -> Result<PathBuf> {
-        let checkpoint = self.root.join(name_of(from)?);
-        folder(&checkpoint)?;
-        let images = checkpoint.join(IMAGES);
-        folder(&images)?;
-        Ok(images)
     }
 }
 
@@ -260,15 +256,33 @@ fn files(folder: &Path) -> Result<Vec<Name>> {
     Ok(found)
 }
 
-/// The name of the checkpoint of a folder of images.
-fn name_of(images: &Path) -> Result<&str> {
-    let name = images.parent().and_then(Path::file_name);
-    let name = name.and_then(|name| name.to_str());
-    name.ok_or_else(|| at(images)(ErrorKind::InvalidInput.into()))
+/// A folder of images, and those of the rounds before it, the newest first.
+fn with_rounds(images: PathBuf) -> Vec<PathBuf> {
+    let rounds = images.with_file_name(ROUNDS);
+    let rounds = (1usize..).map(|round| rounds.join(round.to_string()));
+    let mut all: Vec<_> = rounds.take_while(|folder| folder.is_dir()).collect();
+    all.push(images);
+    all.reverse();
+    all
+}
+
+/// Where a folder is in the store: `NAME/images`, `NAME/rounds/2`.
+fn place_of(folder: &Path) -> Result<PathBuf> {
+    let of_images = folder.ends_with(IMAGES);
+    let depth = if of_images { 2 } else { 3 };
+    let parts: Vec<_> = folder.components().collect();
+    match parts
+        .len()
+        .checked_sub(depth)
+        .and_then(|at| parts.get(at..))
+    {
+        Some(parts) => Ok(parts.iter().collect()),
+        None => Err(at(folder)(ErrorKind::InvalidInput.into())),
+    }
 }
 
 fn folder(path: &Path) -> Result<()> {
-    let made = DirBuilder::new().mode(0o700).create(path);
+    let made = DirBuilder::new().mode(0o700).recursive(true).create(path);
     made.map_err(at(path))
 }
 

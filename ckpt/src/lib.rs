@@ -66,7 +66,7 @@ pub use archive::{
 };
 pub use check::{Check, CheckFinding, CheckedCriu, Level};
 pub use compat::{Compat, CriuVersion, FileChange, Finding, Host, Mismatch, Needed, Obstacle};
-pub use create::{BufferSize, Create, UnknownBufferSize};
+pub use create::{BufferSize, Create, PreCopy, UnknownBufferSize};
 pub use criu_rpc::Criu;
 pub use error::{Error, Result};
 pub use event::{Event, Phase};
@@ -80,8 +80,8 @@ pub use foreground::Foreground;
 pub use images::{Images, Target};
 pub use machine::{Capabilities, ConfigOption, Kerndat, Machine};
 pub use manifest::{
-    Digest, FileRecord, MadeOn, Manifest, Options, PageCompression, Parent, Root, Sizes, Task,
-    Times, UnknownPageCompression,
+    CopiedRound, Digest, FileRecord, MadeOn, Manifest, Options, PageCompression, Parent, PreCopied,
+    Root, Sizes, Task, Times, UnknownPageCompression,
 };
 pub use name::CheckpointName;
 pub use needs::Need;

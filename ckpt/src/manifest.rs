@@ -3,11 +3,15 @@
 mod compression;
 mod digest;
 mod files;
+mod pre_copy;
 
 pub use compression::{PageCompression, UnknownPageCompression};
 pub use digest::Digest;
 pub use files::FileRecord;
-pub(crate) use files::{IMAGES, MANIFEST_ASIDE, PARENT_LINK, open, survey};
+pub(crate) use files::{
+    IMAGES, MANIFEST_ASIDE, ROUNDS, is_image, open, parent_links, rounds, survey,
+};
+pub use pre_copy::{CopiedRound, PreCopied};
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -53,6 +57,9 @@ pub struct Manifest {
     /// How long it took.
     #[serde(default)]
     pub times: Times,
+    /// What was copied while the tree ran, if it was.
+    #[serde(default)]
+    pub pre_copy: Option<PreCopied>,
     /// The checkpoint that holds the memory which had not changed since.
     #[serde(default)]
     pub parent: Option<Parent>,
@@ -195,8 +202,8 @@ pub struct Parent {
 }
 
 impl Manifest {
-    /// The newest schema that this release reads. Version 2 has compressed pages; what has
-    /// none is written as version 1, which older releases read, too.
+    /// The newest schema that this release reads. Version 2 has compressed pages and rounds;
+    /// what has neither is written as version 1, which older releases read, too.
     pub const VERSION: u32 = 2;
 
     /// The file in a checkpoint's folder.
@@ -228,6 +235,7 @@ impl Manifest {
             options: Options::default(),
             sizes: Sizes::default(),
             times: Times::default(),
+            pre_copy: None,
             parent: None,
             files: Vec::new(),
         }
@@ -279,18 +287,20 @@ impl Manifest {
         self.sizes.total = files.iter().map(|file| file.bytes).sum();
         let pages = files
             .iter()
-            .filter(|file| file.path.starts_with("images/pages-"));
+            .filter(|file| is_image(&file.path) && file.path.contains("/pages-"));
         self.sizes.pages = pages.map(|file| file.bytes).sum();
         self.files = files;
     }
 
     /// Sets the lowest version of those that tell all of it.
     pub(crate) fn set_version(&mut self) {
-        self.version = if self.options.compress.is_some() {
-            2
-        } else {
-            1
-        };
+        let needs_second = self.options.compress.is_some() || self.rounds() > 0;
+        self.version = if needs_second { 2 } else { 1 };
+    }
+
+    /// How many rounds its files are of.
+    pub(crate) fn rounds(&self) -> usize {
+        rounds(self.files.iter().map(|file| &*file.path))
     }
 
     /// Whether this is about the same process as another: not one that has its pid later.

@@ -6,7 +6,7 @@ use criu_images::{Finding, Severity};
 
 use crate::error::{Result, at};
 use crate::expanded::{self, Line};
-use crate::manifest::{Digest, IMAGES, open, survey};
+use crate::manifest::{Digest, is_image, open, survey};
 use crate::store::Checkpoint;
 
 /// What [`Checkpoint::verify`] found.
@@ -112,7 +112,7 @@ impl Checkpoint {
             }
         }
         // What a crash between commit and completion left: logs and statistics.
-        let images = found.into_keys().filter(|path| path.starts_with(IMAGES));
+        let images = found.into_keys().filter(|path| is_image(path));
         done.changed.extend(images.map(|path| Changed {
             path: self.path().join(path),
             change: Change::Added,

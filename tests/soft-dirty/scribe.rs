@@ -100,6 +100,40 @@ impl Scribe {
         std::mem::replace(&mut self.process, process).leave();
     }
 
+    /// Ends it, and sees that its pid is free.
+    pub(crate) fn kill(&self) {
+        self.process.signal(Signal::KILL).unwrap();
+        self.wait_end();
+    }
+
+    /// Waits until it has nothing left to do, and gives what the first page of a region holds;
+    /// each other one has to hold as much as if one order had filled all.
+    #[track_caller]
+    pub(crate) fn settled(&self, id: u8) -> u64 {
+        let region = &self.regions[&id];
+        let memory = File::open(format!("/proc/{}/mem", self.process.pid())).unwrap();
+        eventually("a scribe that waits", PATIENCE, || {
+            let proc = self.process.proc();
+            Ok((proc.state() == Some(criu_rs_tests::State::Sleeping)).then_some(()))
+        })
+        .unwrap();
+        let mut bytes = [0; 4096];
+        let mut first = 0;
+        for page in 0..region.pages.len() {
+            memory
+                .read_exact_at(&mut bytes, region.address(page))
+                .unwrap();
+            let words = bytes.as_chunks::<8>().0;
+            if page == 0 {
+                first = u64::from_ne_bytes(words[0]);
+            }
+            let value = (first + u64::try_from(page).unwrap()).to_ne_bytes();
+            let right = words.iter().all(|word| *word == value);
+            assert!(right, "page {page} of region {id}: {:?}", &words[..2]);
+        }
+        first
+    }
+
     /// Leaves it to whoever has its parent.
     pub(crate) fn leave(self) {
         self.process.leave();

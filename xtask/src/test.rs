@@ -9,6 +9,9 @@ use crate::program::{GDB, REDIS};
 use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
 use crate::{criu, process};
 
+/// The programs that tests in the guest start.
+const GUESTS: [&str; 3] = ["scribe", "mutator", "ckpt"];
+
 /// One run of the test harness.
 struct Step {
     name: String,
@@ -194,12 +197,15 @@ pub(crate) fn soft_dirty_in_guest(
 ) -> Result<Command, Failure> {
     let xtask = std::env::current_exe()
         .map_err(|e| Failure::file("find", Path::new("this program"), &e))?;
-    // Beside us, for cargo has built it for the same.
-    let scribe = xtask.with_file_name("scribe");
     let mut runner: Vec<_> = [xtask.as_path(), Path::new("vm")].map(quoted).into();
     runner.extend(options.iter().map(|word| quoted(Path::new(word))));
-    runner.extend(["--suite", suite.name, "--with"].map(|word| quoted(Path::new(word))));
-    runner.extend([scribe.as_path(), Path::new("--")].map(quoted));
+    runner.extend(["--suite", suite.name].map(|word| quoted(Path::new(word))));
+    for program in GUESTS {
+        // Beside us, for cargo has built it for the same.
+        let program = xtask.with_file_name(program);
+        runner.extend([Path::new("--with"), &program].map(quoted));
+    }
+    runner.push(quoted(Path::new("--")));
     let mut command = built(root, "soft-dirty");
     command.arg("--config").arg(format!(
         "target.'cfg(unix)'.runner = [{}]",

@@ -4,10 +4,11 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use ckpt::{
-    BufferSize, Checkpoint, CheckpointName, Criu, Error, PageCompression, UnknownPageCompression,
+    BufferSize, Checkpoint, CheckpointName, Criu, Error, PageCompression, PreCopy,
+    UnknownPageCompression,
 };
 use clap::{Args, ValueEnum};
-use criu_rpc::LogLevel;
+use criu_rpc::{LogLevel, PreDumpMode};
 use serde_json::json;
 
 use super::failure::Failure;
@@ -42,6 +43,9 @@ pub(crate) struct Create {
     parent: Option<CheckpointName>,
 
     #[command(flatten)]
+    rounds: Rounds,
+
+    #[command(flatten)]
     place: Place,
 
     #[command(flatten)]
@@ -50,6 +54,57 @@ pub(crate) struct Create {
     /// One JSON document, of the checkpoint or of what it needs
     #[arg(long)]
     json: bool,
+}
+
+/// Copying memory while it runs.
+#[derive(Debug, Args)]
+struct Rounds {
+    /// Copies memory in rounds first, while it runs, so that it is stopped for a shorter time;
+    /// needs a kernel with soft-dirty
+    #[arg(long, conflicts_with_all = ["incremental", "compress", "buffer"])]
+    pre_copy: bool,
+
+    /// How long it may be stopped then, in milliseconds; 300 without it
+    #[arg(long, value_name = "MS", requires = "pre_copy")]
+    max_downtime: Option<u32>,
+
+    /// How many rounds there may be; 8 without it
+    #[arg(long, value_name = "N", requires = "pre_copy", value_parser = clap::value_parser!(u32).range(1..))]
+    max_rounds: Option<u32>,
+
+    /// How a round takes pages: while it is stopped, or while it runs
+    #[arg(
+        long,
+        value_name = "HOW",
+        requires = "pre_copy",
+        default_value = "splice"
+    )]
+    pre_dump_mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Mode {
+    Splice,
+    Read,
+}
+
+impl Rounds {
+    fn asked(&self) -> Option<PreCopy> {
+        if !self.pre_copy {
+            return None;
+        }
+        let mut asked = PreCopy::new().mode(match self.pre_dump_mode {
+            Mode::Splice => PreDumpMode::Splice,
+            Mode::Read => PreDumpMode::VmRead,
+        });
+        if let Some(millis) = self.max_downtime {
+            asked = asked.max_downtime(Duration::from_millis(millis.into()));
+        }
+        if let Some(rounds) = self.max_rounds {
+            asked = asked.max_rounds(usize::try_from(rounds).unwrap_or(usize::MAX));
+        }
+        Some(asked)
+    }
 }
 
 /// What can be asked of any dump.
@@ -196,6 +251,10 @@ impl Create {
         let create = create
             .leave_running(self.leave_running)
             .track_mem(self.track_mem);
+        let create = match self.rounds.asked() {
+            Some(how) => create.pre_copy(how),
+            None => create,
+        };
         match &self.parent {
             Some(parent) => create.parent(parent.clone()),
             None => create,
@@ -225,8 +284,11 @@ impl Create {
         if let Some(parent) = &manifest.parent {
             write!(output, "; on {}", parent.name)?;
         }
+        if let Some(copied) = &manifest.pre_copy {
+            write!(output, "; {}", words::rounds(copied))?;
+        }
         match manifest.times.frozen {
-            Some(frozen) if self.leave_running => {
+            Some(frozen) if self.leave_running || manifest.pre_copy.is_some() => {
                 writeln!(output, "; stopped for {}", words::duration(frozen))
             }
             _ => writeln!(output),

@@ -95,6 +95,25 @@ impl Progress {
                     bar.tick();
                 }
             }
+            Event::Round {
+                number,
+                round,
+                decision,
+                ..
+            } => {
+                let bytes = |bytes| HumanBytes(bytes);
+                let mut text = format!(
+                    "round {number}: {} copied, {} written meanwhile ({}/s)",
+                    bytes(round.bytes),
+                    bytes(round.remaining),
+                    bytes(round.dirty_rate)
+                );
+                if let Some(predicted) = round.predicted {
+                    let predicted = super::words::duration(predicted);
+                    text += &format!(", stopped for {predicted} if dumped now");
+                }
+                self.line(&format!("{text}; {decision}"));
+            }
             Event::Running {
                 frozen: Some(frozen),
             } => {

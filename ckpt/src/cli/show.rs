@@ -97,6 +97,17 @@ fn text(output: &mut Output, checkpoint: &Checkpoint) -> io::Result<()> {
         }
         line("took", told)?;
     }
+    if let Some(copied) = &manifest.pre_copy {
+        line("pre-copy", words::rounds(copied))?;
+        for (number, round) in (1..).zip(&copied.rounds) {
+            let (bytes, left) = (words::size(round.bytes), words::size(round.remaining));
+            let mut told = format!("round {number}: {bytes}, {left} written meanwhile");
+            if let Some(frozen) = round.frozen {
+                told += &format!(", stopped for {}", words::duration(frozen));
+            }
+            line("", told)?;
+        }
+    }
     let options = serde_json::to_value(&manifest.options).unwrap_or_default();
     for (name, value) in options.as_object().into_iter().flatten() {
         let name = name.replace('_', "-");

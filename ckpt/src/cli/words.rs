@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ckpt::{Manifest, shown};
+use ckpt::{Manifest, PreCopied, shown};
 
 /// Such as `1.5 MiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -21,6 +21,24 @@ pub(super) fn duration(time: Duration) -> String {
         short @ ..1000 => format!("{short} ms"),
         _ => format!("{:.1} s", time.as_secs_f64()),
     }
+}
+
+/// How a pre-copy ended, such as `2 rounds before it, expected to be stopped for 35 ms`.
+pub(super) fn rounds(copied: &PreCopied) -> String {
+    let mut told = count(copied.rounds.len(), "round", "rounds") + " before it";
+    if !copied.converged {
+        told += match &*copied.stopped_by {
+            "rounds" => ", cannot converge: the rounds are used up",
+            "growth" => ", cannot converge: it writes more than is copied",
+            "seconds" => ", cannot converge: the time is used up",
+            "bytes" => ", cannot converge: the bytes are used up",
+            _ => ", cannot converge",
+        };
+    }
+    if let Some(predicted) = copied.predicted {
+        told += &format!(", expected to be stopped for {}", duration(predicted));
+    }
+    told
 }
 
 /// `1 process`, `2 processes`.

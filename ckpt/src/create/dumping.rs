@@ -5,18 +5,21 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use criu_images::source::{Folder, Source as _};
-use criu_images::{Name, proto};
-use criu_rpc::{Criu, Pid, Stage};
+use criu_images::proto::DumpStatsEntry as Stats;
+use criu_rpc::{Criu, Dump, Dumped, Pid, PidfdStore, PreDumpChain, Stage};
 
 use super::Create;
 use super::memory::{Counts, Memory};
+use super::tally;
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded;
-use crate::manifest::{IMAGES, Manifest};
+use crate::manifest::{IMAGES, Manifest, is_image};
 use crate::process::Tree;
 use crate::store::{Checkpoint, Staging, Store};
+
+/// CRIU's log, in the checkpoint's folder.
+pub(super) const LOG: &str = "dump.log";
 
 /// How often is told how far the pages are.
 const TELL_EVERY: Duration = Duration::from_millis(100);
@@ -32,6 +35,17 @@ pub(super) struct Job<'a> {
     /// Of the images of the parent, as CRIU wants it.
     pub(super) parent: Option<String>,
     pub(super) manifest: Manifest,
+    pub(super) rounds: Option<Rounds>,
+}
+
+/// Rounds that were made before.
+pub(super) struct Rounds {
+    /// The CRIU that made them.
+    pub(super) chain: PreDumpChain,
+    /// Its handles on the tasks.
+    pub(super) pidfds: Option<PidfdStore>,
+    /// What it has counted.
+    pub(super) counted: Stats,
 }
 
 impl Job<'_> {
@@ -62,13 +76,15 @@ impl Job<'_> {
             .request(self.pid, &images, &folder, self.parent.take());
         let request = memory.connect(request)?;
         let progress = |progress| self.listener.tell(Event::Criu(progress));
-        let dumped = self.criu.run(request.progress(progress));
+        let counted = self.rounds.as_ref().map(|it| it.counted);
+        let dumped = send(self.criu, self.rounds.take(), request.progress(progress));
         if let Err(error) = dumped {
             let error = memory.reason(error)?;
-            return Err(failed(error, &self.staging));
+            return Err(failed(error, &self.staging, LOG));
         }
         let took = started.elapsed();
-        measure(&mut self.manifest, &folder, took);
+        let store = self.store.path();
+        measure(&mut self.manifest, &folder, store, counted, took);
         let frozen = self.manifest.times.frozen;
         self.listener.tell(Event::Running { frozen });
         self.listener.phase(Phase::Write);
@@ -92,12 +108,14 @@ impl Job<'_> {
             listener,
             store,
             mut manifest,
+            criu,
+            rounds,
             ..
         } = self;
         let progress = |progress| listener.tell(Event::Criu(progress));
         let mut slot = Some(self.staging);
         let mut outcome = None;
-        let done = self.criu.run(request.progress(progress).hook(|notice| {
+        let request = request.progress(progress).hook(|notice| {
             if *notice.stage() == Stage::PostDump
                 && let Some(staging) = slot.take()
             {
@@ -106,7 +124,7 @@ impl Job<'_> {
                     .and_then(|()| look_through(&staging, listener))
                     .and_then(|()| {
                         listener.phase(Phase::Commit);
-                        staging.commit_some(manifest.clone(), |path| path.starts_with(IMAGES))
+                        staging.commit_some(manifest.clone(), is_image)
                     });
                 let refused = committed.is_err();
                 outcome = Some(committed);
@@ -115,12 +133,15 @@ impl Job<'_> {
                 }
             }
             Ok(criu_rpc::Answer::Continue)
-        }));
+        });
+        let counted = rounds.as_ref().map(|it| it.counted);
+        let done = send(criu, rounds, request);
         match (done, outcome) {
             (Ok(_), Some(Ok(checkpoint))) => {
                 let took = started.elapsed();
                 let folder = checkpoint.path().to_owned();
-                checkpoint.complete(|manifest| measure(manifest, &folder, took))
+                let store = store.path();
+                checkpoint.complete(|manifest| measure(manifest, &folder, store, counted, took))
             }
             (_, Some(Err(error))) => Err(error),
             (Err(error), Some(Ok(checkpoint))) => {
@@ -136,7 +157,7 @@ impl Job<'_> {
             (Err(error), None) => {
                 let error = memory.reason(error)?;
                 Err(match slot {
-                    Some(staging) => failed(error, &staging),
+                    Some(staging) => failed(error, &staging, LOG),
                     None => error.into(),
                 })
             }
@@ -148,12 +169,27 @@ impl Job<'_> {
     }
 }
 
+/// Asks for the dump; the CRIU that made rounds before, if there were any.
+fn send(
+    criu: &Criu,
+    rounds: Option<Rounds>,
+    dump: Dump<'_>,
+) -> std::result::Result<Dumped, criu_rpc::Error> {
+    let Some(Rounds { chain, pidfds, .. }) = rounds else {
+        return criu.run(dump);
+    };
+    chain.dump(match &pidfds {
+        Some(pidfds) => dump.pidfd_store(pidfds),
+        None => dump,
+    })
+}
+
 /// What CRIU failed with; its log is kept where the next one of that name replaces it.
-fn failed(error: criu_rpc::Error, staging: &Staging) -> Error {
+pub(super) fn failed(error: criu_rpc::Error, staging: &Staging, log: &str) -> Error {
     let criu_rpc::Error::Failed(failure) = error else {
         return error.into();
     };
-    let log = staging.keep_log("dump.log");
+    let log = staging.keep_log(log);
     Error::Dump { failure, log }
 }
 
@@ -194,24 +230,26 @@ fn tell(counts: &Counts, listener: &Listener<'_>, end: &mpsc::Receiver<()>) {
 }
 
 /// How long it took, by the clock and by CRIU's statistics. Those are not always there.
-fn measure(manifest: &mut Manifest, folder: &Path, took: Duration) {
+/// `counted` is what they were before.
+fn measure(
+    manifest: &mut Manifest,
+    folder: &Path,
+    store: &Path,
+    counted: Option<Stats>,
+    took: Duration,
+) {
     manifest.times.dump = Some(took);
-    let stats = || -> criu_images::Result<Option<proto::StatsEntry>> {
-        let Some(name) = Name::parse("stats-dump") else {
-            return Ok(None);
-        };
-        let folder = Folder::open(folder)?;
-        let Some(mut image) = folder.image(name)? else {
-            return Ok(None);
-        };
-        image.next()?.map(|record| record.decode()).transpose()
+    let Some(now) = tally::statistics(folder) else {
+        return;
     };
-    if let Ok(Some(proto::StatsEntry {
-        dump: Some(dump), ..
-    })) = stats()
+    let mut pages = now.pages_written;
+    if counted.is_some()
+        && let Ok(copied) = tally::copied(&folder.join(IMAGES), store)
     {
-        let micros = |count: u32| Some(Duration::from_micros(count.into()));
-        manifest.times.freezing = micros(dump.freezing_time);
-        manifest.times.frozen = micros(dump.frozen_time);
+        pages = tally::pages(&copied);
     }
+    let dump = tally::of_last(now, counted.as_ref(), pages);
+    let micros = |count: u32| Some(Duration::from_micros(count.into()));
+    manifest.times.freezing = micros(dump.freezing_time);
+    manifest.times.frozen = micros(dump.frozen_time);
 }

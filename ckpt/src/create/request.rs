@@ -73,7 +73,7 @@ impl Create {
         let options = &self.options;
         let mut dump = Dump::new(pid, images)
             .work_dir(work)
-            .log_file("dump.log")
+            .log_file(super::dumping::LOG)
             .leave_running(options.leave_running);
         if options.shell_job {
             dump = dump.shell_job(true);

@@ -1,6 +1,6 @@
 //! The files of a checkpoint: which there are, and what they hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
@@ -18,7 +18,62 @@ pub(crate) const IMAGES: &str = "images";
 pub(crate) const MANIFEST_ASIDE: &str = ".manifest.json";
 
 /// CRIU's link to the images of the parent.
-pub(crate) const PARENT_LINK: &str = "images/parent";
+const PARENT_LINK: &str = "images/parent";
+
+/// The folder of the rounds that came before the dump, in that of a checkpoint: `1`, `2`, …
+pub(crate) const ROUNDS: &str = "rounds";
+
+/// Whether a file is CRIU's, of the dump or of a round before it.
+pub(crate) fn is_image(path: &str) -> bool {
+    let first = path.split('/').next();
+    first == Some(IMAGES) || first == Some(ROUNDS)
+}
+
+/// The round that a path is in, and the rest of it.
+fn round_of(path: &str) -> Option<(usize, &str)> {
+    let (number, rest) = path
+        .strip_prefix(ROUNDS)?
+        .strip_prefix('/')?
+        .split_once('/')?;
+    // No other way to write it is the same folder.
+    let round = number.parse().ok()?;
+    (round > 0 && number == format!("{round}")).then_some((round, rest))
+}
+
+/// Whether there is a link at this path which the store makes itself.
+fn is_parent_link(path: &str) -> bool {
+    path == PARENT_LINK || round_of(path).is_some_and(|(_, rest)| rest == "parent")
+}
+
+/// How many rounds these files are of.
+pub(crate) fn rounds<'a>(paths: impl IntoIterator<Item = &'a str>) -> usize {
+    let found: BTreeSet<_> = paths
+        .into_iter()
+        .filter_map(round_of)
+        .map(|it| it.0)
+        .collect();
+    (1..).take_while(|round| found.contains(round)).count()
+}
+
+/// The links by which each folder of a checkpoint leads to the one before it: where they are,
+/// and where to. `parent` is the name of the checkpoint before.
+pub(crate) fn parent_links(parent: Option<&str>, rounds: usize) -> Vec<(String, String)> {
+    let mut links = Vec::new();
+    let mut link = PARENT_LINK.to_owned();
+    // From the folder of images, and from that of a round, to the folder of the checkpoint.
+    let mut up = "..";
+    for round in (1..=rounds).rev() {
+        let to = match up {
+            ".." => format!("../{ROUNDS}/{round}"),
+            _ => format!("../{round}"),
+        };
+        links.push((link, to));
+        link = format!("{ROUNDS}/{round}/parent");
+        up = "../..";
+    }
+    links.extend(parent.map(|name| (link, format!("{up}/../{name}/{IMAGES}"))));
+    links
+}
 
 /// A file of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,8 +102,9 @@ impl FileRecord {
             && !path.contains('\0')
             && path != Manifest::FILE
             && path != MANIFEST_ASIDE
-            && path != PARENT_LINK
+            && !is_parent_link(path)
             && path != IMAGES
+            && path != ROUNDS
     }
 }
 
@@ -86,7 +142,7 @@ pub(crate) fn survey(root: &Path) -> Result<BTreeMap<String, u64>> {
             }
             match text {
                 Some(Manifest::FILE | MANIFEST_ASIDE) => {}
-                Some(PARENT_LINK) if metadata.is_symlink() => {}
+                Some(text) if is_parent_link(text) && metadata.is_symlink() => {}
                 Some(text) if metadata.is_file() => {
                     found.insert(text.to_owned(), metadata.len());
                 }
@@ -114,11 +170,16 @@ pub(crate) fn open(path: &Path) -> Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use super::FileRecord;
+    use super::{FileRecord, parent_links, rounds};
 
     #[test]
     fn a_path_stays_in_its_checkpoint() {
-        for good in ["images/core-1.img", "dump.log", "files/0/a b"] {
+        for good in [
+            "images/core-1.img",
+            "dump.log",
+            "files/0/a b",
+            "rounds/1/pages-1.img",
+        ] {
             assert!(FileRecord::is_inside(good), "{good}");
         }
         for bad in [
@@ -136,6 +197,8 @@ mod tests {
             "manifest.json",
             "images/parent",
             "images",
+            "rounds",
+            "rounds/12/parent",
         ] {
             assert!(!FileRecord::is_inside(bad), "{bad:?}");
             let record = serde_json::json!({ "path": bad, "bytes": 0, "blake3": "0".repeat(64) });
@@ -144,5 +207,40 @@ mod tests {
                 "{bad:?}"
             );
         }
+    }
+
+    #[test]
+    fn links_lead_from_each_folder_to_the_one_before() {
+        let of = |parent, rounds| {
+            let links = parent_links(parent, rounds).into_iter();
+            links
+                .map(|(from, to)| format!("{from} {to}"))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(None, 0), [""; 0]);
+        assert_eq!(of(Some("a"), 0), ["images/parent ../../a/images"]);
+        assert_eq!(
+            of(Some("a"), 2),
+            [
+                "images/parent ../rounds/2",
+                "rounds/2/parent ../1",
+                "rounds/1/parent ../../../a/images",
+            ]
+        );
+        assert_eq!(of(None, 1), ["images/parent ../rounds/1"]);
+    }
+
+    #[test]
+    fn rounds_are_counted_as_far_as_they_follow_each_other() {
+        assert_eq!(
+            rounds(["images/a", "rounds/1/a", "rounds/2/a", "rounds/2/b"]),
+            2
+        );
+        assert_eq!(rounds(["rounds/2/a", "rounds/3/a"]), 0);
+        assert_eq!(rounds(["rounds/1", "rounds/01/a", "rounds/0/a"]), 0);
+        assert_eq!(
+            rounds(["rounds/1/a", "rounds/99999999999999999999999/a"]),
+            1
+        );
     }
 }

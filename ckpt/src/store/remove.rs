@@ -9,7 +9,7 @@ use super::staging::Staging;
 use super::{Checkpoint, Store, clear, sync_folder};
 use crate::error::{Error, Result, at};
 use crate::expanded::{Content, Line};
-use crate::manifest::{IMAGES, Manifest, fresh_id, survey};
+use crate::manifest::{Manifest, fresh_id, is_image, survey};
 use crate::name::CheckpointName;
 
 /// What comes before the name of a checkpoint that is being removed.
@@ -168,7 +168,7 @@ pub(super) fn flatten(store: &Store, name: &CheckpointName) -> Result<Checkpoint
     criu_images::flatten(&chain.map_err(Error::from)?, &images).map_err(Error::from)?;
     drop(view);
     for path in survey(checkpoint.path())?.into_keys() {
-        if path.starts_with(IMAGES) || path.starts_with('.') {
+        if is_image(&path) || path.starts_with('.') {
             continue;
         }
         let (from, to) = (checkpoint.path().join(&path), staging.path().join(&path));

@@ -13,7 +13,8 @@ use super::{Checkpoint, Hold, Store, clear, sync_folder};
 use crate::error::{Error, Result, at};
 use crate::expanded::Line;
 use crate::manifest::{
-    Digest, FileRecord, IMAGES, MANIFEST_ASIDE, Manifest, PARENT_LINK, Parent, open, survey,
+    Digest, FileRecord, IMAGES, MANIFEST_ASIDE, Manifest, Parent, ROUNDS, open, parent_links,
+    survey,
 };
 use crate::name::CheckpointName;
 
@@ -122,6 +123,14 @@ impl Staging {
         self.path.join(IMAGES)
     }
 
+    /// A folder for the images of a round before the dump, counted from 1.
+    pub(crate) fn round(&self, number: usize) -> Result<PathBuf> {
+        let path = self.path.join(ROUNDS).join(number.to_string());
+        let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
+        made.map_err(at(&path))?;
+        Ok(path)
+    }
+
     /// Builds on another checkpoint, which cannot be removed from now on. Gives the path of
     /// its images as CRIU wants that of a parent: relative to the folder of images.
     ///
@@ -156,7 +165,7 @@ impl Staging {
     /// Makes the link to the parent it is [based on](Self::based_on) at once, where it is not
     /// CRIU that makes it.
     pub(crate) fn link(&self) -> Result<()> {
-        self.link_parent(self.parent.as_ref().map(|(parent, _)| parent))
+        self.link_parent(self.parent.as_ref().map(|(parent, _)| parent), 0)
     }
 
     /// Makes it a checkpoint: digests are taken of all files, everything is written to the
@@ -214,7 +223,7 @@ impl Staging {
         manifest.set_version();
         manifest.name = self.name.clone();
         manifest.parent = self.parent.as_ref().map(|(parent, _)| parent.clone());
-        self.link_parent(manifest.parent.as_ref())?;
+        self.link_parent(manifest.parent.as_ref(), manifest.rounds())?;
         write_manifest(&self.path, &manifest)?;
         self.sync(&manifest)?;
 
@@ -252,21 +261,31 @@ impl Staging {
 
     /// Moves a log out of the folder, to where it stays when that is removed.
     pub(crate) fn keep_log(&self, log: &str) -> Option<PathBuf> {
-        let kept = self.store.root.join(format!(".{}.{log}", self.name));
-        fs::rename(self.path.join(log), &kept).ok()?;
+        let log = self.path.join(log);
+        let name = log.file_name()?.to_str()?;
+        let kept = self.store.root.join(format!(".{}.{name}", self.name));
+        fs::rename(&log, &kept).ok()?;
         Some(kept)
     }
 
-    fn link_parent(&self, parent: Option<&Parent>) -> Result<()> {
-        let link = self.path.join(PARENT_LINK);
-        match fs::remove_file(&link) {
-            Err(error) if !super::gone(&error) => return Err(at(&link)(error)),
-            _ => {}
+    /// Makes the links to what each folder of images builds on, in place of those there are.
+    fn link_parent(&self, parent: Option<&Parent>, rounds: usize) -> Result<()> {
+        let parent = parent.map(|parent| parent.name.to_string());
+        let links = parent_links(parent.as_deref(), rounds);
+        let first = format!("{IMAGES}/parent");
+        let old = links.iter().map(|(link, _)| link).chain([&first]);
+        for link in old {
+            let link = self.path.join(link);
+            match fs::remove_file(&link) {
+                Err(error) if !super::gone(&error) => return Err(at(&link)(error)),
+                _ => {}
+            }
         }
-        let Some(parent) = parent else {
-            return Ok(());
-        };
-        symlink(format!("../../{}/{IMAGES}", parent.name), &link).map_err(at(&link))
+        for (link, to) in &links {
+            let link = self.path.join(link);
+            symlink(to, &link).map_err(at(&link))?;
+        }
+        Ok(())
     }
 
     /// Writes all to the disk, for the owner alone.

@@ -39,18 +39,25 @@ impl DirtySet {
     /// The pages that these ranges touch, in any order.
     pub fn of(page: PageSize, ranges: impl IntoIterator<Item = AddrRange>) -> Self {
         let mut set = Self::new(page);
-        let mut all: Vec<_> = ranges
-            .into_iter()
-            .filter(|range| !range.is_empty())
-            .map(|range| set.whole_pages(range))
-            .collect();
-        if !all.is_sorted() {
-            all.sort_unstable();
+        // As they come from a scan, none of them is left over.
+        let mut late = Vec::new();
+        for range in ranges.into_iter().filter(|range| !range.is_empty()) {
+            let (start, end) = set.whole_pages(range);
+            if set.ranges.last().is_none_or(|last| last.0 <= start) {
+                push(&mut set.ranges, start, end);
+            } else {
+                late.push((start, end));
+            }
         }
-        for (start, end) in all {
-            push(&mut set.ranges, start, end);
+        if late.is_empty() {
+            return set;
         }
-        set
+        late.sort_unstable();
+        let mut rest = Self::new(page);
+        for (start, end) in late {
+            push(&mut rest.ranges, start, end);
+        }
+        set.union(&rest)
     }
 
     /// Adds the pages that a range touches.
@@ -208,12 +215,11 @@ impl DirtySet {
 
     /// From the first byte of the first page to the last of the last.
     fn whole_pages(&self, range: AddrRange) -> (u64, u64) {
-        let page = self.page.bytes();
-        let down = |address: u64| address - address % page;
+        // It is a power of two, and this is done for each range of a scan.
+        let inside = self.page.bytes() - 1;
+        let down = |address: u64| address & !inside;
         let end = range.end().get();
-        let up = end
-            .checked_next_multiple_of(page)
-            .unwrap_or_else(|| down(end));
+        let up = end.checked_add(inside).map_or_else(|| down(end), down);
         (down(range.start().get()), up)
     }
 }

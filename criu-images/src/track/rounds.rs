@@ -27,6 +27,17 @@ pub struct DumpedRound {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rounds(Vec<DumpedRound>);
 
+impl DumpedRound {
+    /// Reads the pagemap of a task in one folder, of pages of this size; none if the folder
+    /// has none of it.
+    ///
+    /// # Errors
+    /// As [`Rounds::of_task`].
+    pub fn of_task(folder: impl AsRef<Path>, pid: u32, page: PageSize) -> Result<Option<Self>> {
+        read(folder.as_ref(), pid, page)
+    }
+}
+
 impl Rounds {
     /// Reads the pagemaps of a task, in each folder of a chain that has one.
     ///

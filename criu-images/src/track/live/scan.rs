@@ -49,20 +49,32 @@ impl Wanted {
         none: PAGE_IS_GUARD,
         ..Self::RESIDENT
     };
-    /// Of the resident, those written since they were protected.
-    ///
-    /// To be told more than that is what keeps the kernel from putting markers where no page
-    /// is: it has a way of its own for the one question, in which a page that is not there
-    /// is protected too, and the marker looks like a swapped page that was not written.
-    pub(super) const WRITTEN: Self = Self {
-        all: PAGE_IS_WRITTEN,
-        ..Self::RESIDENT
-    };
     /// Of the resident, those with the soft-dirty bit.
     pub(super) const SOFT_DIRTY: Self = Self {
         all: PAGE_IS_SOFT_DIRTY,
         ..Self::RESIDENT
     };
+
+    /// The same, and of each whether it was written since it was protected.
+    ///
+    /// To be told more than that it was written is what keeps the kernel from putting markers
+    /// where no page is: it has a way of its own for that one question, in which a page that
+    /// is not there is protected too, and the marker looks like a swapped page that was not
+    /// written.
+    pub(super) const fn and_written(self) -> Self {
+        Self {
+            told: self.told | PAGE_IS_WRITTEN,
+            ..self
+        }
+    }
+
+    /// Of these, those that are write-protected.
+    pub(super) const fn protected(self) -> Self {
+        Self {
+            none: self.none | PAGE_IS_WRITTEN,
+            ..self
+        }
+    }
 
     /// The same in a mapping without a file. For each page that it is asked whether it is a
     /// file's, the kernel looks at that page's own record, which is seldom in the caches.
@@ -81,8 +93,8 @@ pub(super) enum Mode {
     Look,
     /// Fails with `EPERM` where no asynchronous write-protection is.
     Check,
-    /// As [`Check`](Self::Check), and protects what is found, each page at once with being
-    /// told.
+    /// As [`Check`](Self::Check), and protects what is found and was written, each page at
+    /// once with being told.
     Protect,
 }
 
@@ -193,4 +205,9 @@ impl Scanner {
 /// Whether a run may be swapped out, or be no page at all but a marker.
 pub(super) fn is_swapped(categories: u32) -> bool {
     categories & PAGE_IS_SWAPPED != 0
+}
+
+/// Whether a run was written since it was protected.
+pub(super) fn is_written(categories: u32) -> bool {
+    categories & PAGE_IS_WRITTEN != 0
 }

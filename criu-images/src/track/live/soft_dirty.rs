@@ -42,6 +42,26 @@ impl SoftDirty {
             Err(source) => Err(TrackError::system(pid, Act::Pagemap, source)),
         }
     }
+
+    /// The private pages of a process that have the bit now, without stopping it or clearing
+    /// anything: what was written since CRIU's last pre-dump, say, which goes on undisturbed.
+    ///
+    /// # Errors
+    /// If there is no such process, or its pages cannot be looked at. On a kernel without
+    /// the bits no page has one.
+    pub fn written_so_far(pid: u32) -> Result<DirtySet, TrackError> {
+        let task = Task::open(pid)?;
+        let vmas = task.maps()?;
+        let mut pages = Pages::of(&task)?;
+        let mut written = Vec::new();
+        for vma in vmas.iter().filter(|vma| vma.scope() == Scope::Private) {
+            pages
+                .soft_dirty(vma, &mut written)
+                .map_err(|source| TrackError::system(pid, Act::Pagemap, source))?;
+        }
+        task.check()?;
+        Ok(DirtySet::of(task.page_size(), written))
+    }
 }
 
 impl Tracker for SoftDirty {

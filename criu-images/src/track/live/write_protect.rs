@@ -4,10 +4,10 @@ use std::io;
 
 use super::error::{Act, Obstacle, TrackError};
 use super::inject::userfaultfd_of;
-use super::scan::{Mode, Scanner, Wanted, is_swapped};
+use super::scan::{Mode, Scanner, Wanted, is_swapped, is_written};
 use super::task::Task;
 use super::uffd::Uffd;
-use crate::memory::AddrRange;
+use crate::memory::PageSize;
 use crate::track::dirty::DirtySet;
 use crate::track::observation::{Observation, Tracker, Way};
 use crate::track::vma::{Scope, Vma};
@@ -66,15 +66,26 @@ impl WriteProtect {
     }
 }
 
-/// Ranges as they are found.
-#[derive(Default)]
+/// Pages as they are found, in the order of addresses, so that each goes to the end.
 struct Found {
-    resident: Vec<AddrRange>,
-    written: Vec<AddrRange>,
+    resident: DirtySet,
+    written: DirtySet,
     /// Nothing is known of them, whether they have content or not.
-    unknown: Vec<AddrRange>,
+    unknown: DirtySet,
     /// Mappings that were not tracked: nothing is known of their resident pages.
-    untracked: Vec<AddrRange>,
+    untracked: DirtySet,
+}
+
+impl Found {
+    fn new(page: PageSize) -> Self {
+        let none = || DirtySet::new(page);
+        Self {
+            resident: none(),
+            written: none(),
+            unknown: none(),
+            untracked: none(),
+        }
+    }
 }
 
 /// A look at a mapping.
@@ -97,83 +108,108 @@ enum Hindrance {
 impl Look<'_> {
     fn at(&mut self, vma: &Vma) -> Result<(), Hindrance> {
         match vma.scope() {
-            Scope::Outside => return Ok(()),
-            Scope::Shared => self.found.unknown.push(vma.range),
-            Scope::Private => self.private(vma)?,
+            Scope::Outside => Ok(()),
+            Scope::Shared => {
+                self.found.unknown.insert(vma.range);
+                self.resident(vma, Wanted::SHARED)
+            }
+            Scope::Private => self.private(vma),
         }
-        let wanted = match vma.scope() {
-            Scope::Shared => Wanted::SHARED,
-            _ if vma.has_file() => Wanted::RESIDENT,
-            _ => Wanted::RESIDENT.without_file(),
-        };
-        let Found {
-            resident, unknown, ..
-        } = &mut self.found;
-        // A page of a file that is dropped leaves a marker which looks like a swapped page.
-        let has_file = vma.scope() == Scope::Private && vma.has_file();
-        self.scanner
-            .scan(vma.range, wanted, Mode::Look, |range, categories| {
-                resident.push(range);
-                if has_file && is_swapped(categories) {
-                    unknown.push(range);
-                }
-            })
-            .map_err(|source| Hindrance::Failed(Act::Pagemap, source))
     }
 
     fn private(&mut self, vma: &Vma) -> Result<(), Hindrance> {
-        if !self.is_first {
-            match self.protect(vma) {
-                Ok(found) => {
-                    self.found.written.extend(found);
-                    return Ok(());
-                }
-                Err(error) if is(&error, libc::EPERM) => {}
-                Err(source) => return Err(Hindrance::Failed(Act::Protect, source)),
-            }
+        if !self.is_first && self.protected(vma)? == Watched::Yes {
+            return Ok(());
         }
         // New, moved, or never looked at.
-        self.found.untracked.push(vma.range);
+        self.found.untracked.insert(vma.range);
+        if self.register(vma)? == Watched::Yes && self.protected(vma)? == Watched::Yes {
+            return Ok(());
+        }
+        // Not to be registered, or replaced meanwhile: it stays unknown.
+        self.resident(vma, wanted(vma))
+    }
+
+    /// Of a mapping that can be asked for no more than what is there.
+    fn resident(&mut self, vma: &Vma, wanted: Wanted) -> Result<(), Hindrance> {
+        self.scan(vma, wanted, Mode::Look)
+            .map_err(|source| Hindrance::Failed(Act::Pagemap, source))
+    }
+
+    fn register(&mut self, vma: &Vma) -> Result<Watched, Hindrance> {
         match self.uffd.register(vma.range) {
             Ok(()) => {}
             Err(_) if self.uffd.is_orphan(vma.range) => return Err(Hindrance::OtherMemory),
             Err(error) if is(&error, libc::EBUSY) && self.is_first => {
                 // One that is asynchronous too is a tracker: it would lose what we take.
-                let each = |_, _| {};
-                return match self
-                    .scanner
-                    .scan(vma.range, Wanted::WRITTEN, Mode::Check, each)
-                {
-                    Ok(()) => Err(Hindrance::Tracked),
-                    Err(_) => Ok(()),
+                return match self.has_any(vma, Wanted::RESIDENT) {
+                    Ok(_) => Err(Hindrance::Tracked),
+                    Err(_) => Ok(Watched::No),
                 };
             }
-            // Not to be registered, or gone since: it stays unknown.
-            Err(_) => return Ok(()),
+            // Not to be registered, or gone since.
+            Err(_) => return Ok(Watched::No),
         }
-        if self.uffd.unprotect(vma.range).is_err() {
-            // Replaced meanwhile, or it cannot be protected: it stays unknown.
-            return Ok(());
+        // Protection that was left from before cannot be told from ours. It is looked for,
+        // for to take it from pages that do not have it costs ten times as much.
+        let stale = match self.has_any(vma, wanted(vma).protected()) {
+            Ok(stale) => stale,
+            Err(error) if is(&error, libc::EPERM) => return Ok(Watched::No),
+            Err(source) => return Err(Hindrance::Failed(Act::Pagemap, source)),
+        };
+        if stale && self.uffd.unprotect(vma.range).is_err() {
+            // Replaced meanwhile, or it cannot be protected.
+            return Ok(Watched::No);
         }
-        match self.protect(vma) {
-            Ok(_) => Ok(()),
-            // Replaced meanwhile.
-            Err(error) if is(&error, libc::EPERM) => Ok(()),
+        Ok(Watched::Yes)
+    }
+
+    /// Tells and protects in one walk: each page is in the answer as it was when it was
+    /// protected.
+    fn protected(&mut self, vma: &Vma) -> Result<Watched, Hindrance> {
+        match self.scan(vma, wanted(vma).and_written(), Mode::Protect) {
+            Ok(()) => Ok(Watched::Yes),
+            Err(error) if is(&error, libc::EPERM) => Ok(Watched::No),
             Err(source) => Err(Hindrance::Failed(Act::Protect, source)),
         }
     }
 
-    fn protect(&mut self, vma: &Vma) -> io::Result<Vec<AddrRange>> {
-        let mut found = Vec::new();
-        let wanted = match vma.has_file() {
-            true => Wanted::WRITTEN,
-            false => Wanted::WRITTEN.without_file(),
+    /// What was found before it fails is true of that moment, and stays.
+    fn scan(&mut self, vma: &Vma, wanted: Wanted, mode: Mode) -> io::Result<()> {
+        // A page of a file that is dropped leaves a marker which looks like a swapped page.
+        let has_file = vma.scope() == Scope::Private && vma.has_file();
+        let found = &mut self.found;
+        let each = |range, categories| {
+            found.resident.insert(range);
+            if is_written(categories) {
+                found.written.insert(range);
+            }
+            if has_file && is_swapped(categories) {
+                found.unknown.insert(range);
+            }
         };
-        self.scanner
-            .scan(vma.range, wanted, Mode::Protect, |range, _| {
-                found.push(range);
-            })?;
-        Ok(found)
+        self.scanner.scan(vma.range, wanted, mode, each)
+    }
+
+    fn has_any(&mut self, vma: &Vma, wanted: Wanted) -> io::Result<bool> {
+        let mut any = false;
+        let each = |_, _| any = true;
+        self.scanner.scan(vma.range, wanted, Mode::Check, each)?;
+        Ok(any)
+    }
+}
+
+/// Whether the kernel watches a mapping for us.
+#[derive(PartialEq)]
+enum Watched {
+    Yes,
+    No,
+}
+
+fn wanted(vma: &Vma) -> Wanted {
+    match vma.has_file() {
+        true => Wanted::RESIDENT,
+        false => Wanted::RESIDENT.without_file(),
     }
 }
 
@@ -188,6 +224,7 @@ impl Tracker for WriteProtect {
         let mut is_first = self.last.is_empty();
         // If this fails, part of what was written is told to nobody.
         let last = std::mem::replace(&mut self.last, DirtySet::new(self.task.page_size()));
+        let page = self.task.page_size();
         // Once more after an execve; one that never stops to do so is not waited for.
         for _ in 0..3 {
             let current = match self.uffd.take() {
@@ -200,7 +237,7 @@ impl Tracker for WriteProtect {
                 uffd: &current,
                 scanner: &mut scanner,
                 is_first,
-                found: Found::default(),
+                found: Found::new(page),
             };
             match vmas.iter().try_for_each(|vma| look.at(vma)) {
                 Ok(()) => {}
@@ -217,12 +254,11 @@ impl Tracker for WriteProtect {
             let found = look.found;
             self.task.check()?;
             self.uffd = Some(current);
-            let page = self.task.page_size();
-            let written = DirtySet::of(page, found.written);
-            let resident = DirtySet::of(page, found.resident).union(&written);
-            let untracked = DirtySet::of(page, found.untracked).intersection(&resident);
-            let unknown = DirtySet::of(page, found.unknown).union(&untracked);
-            let written = written.difference(&unknown);
+            let resident = found.resident;
+            let unknown = found
+                .unknown
+                .union(&found.untracked.intersection(&resident));
+            let written = found.written.difference(&unknown);
             let dropped = last.difference(&resident).difference(&unknown);
             self.last.clone_from(&resident);
             return Ok(Observation {
