@@ -107,13 +107,15 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
         });
     }
     for (criu, suite) in &suites {
-        let mut command = target(root, "stream");
-        command.env("CRIU", criu);
-        steps.push(Step {
-            name: format!("streams of {}", suite.name),
-            command,
-            all: true,
-        });
+        for (name, what) in [("stream", "streams of"), ("checkpoint", "checkpoints by")] {
+            let mut command = target(root, name);
+            command.env("CRIU", criu);
+            steps.push(Step {
+                name: format!("{what} {}", suite.name),
+                command,
+                all: true,
+            });
+        }
     }
     for (_, suite) in &suites {
         let mut command = target(root, "schema");

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod holder;
 mod words;
 
 mod root {
@@ -17,5 +18,6 @@ mod root {
     mod redis;
     mod shell_job;
     mod status;
+    mod streamed;
     mod twice;
 }

@@ -7,10 +7,10 @@ use criu_rs_tests::State;
 use crate::bench::{Bench, PATIENCE, python};
 
 /// A file system of a few MiB, unmounted at the end.
-struct Small<'a>(&'a Bench);
+pub(super) struct Small<'a>(&'a Bench);
 
 impl<'a> Small<'a> {
-    fn mount(bench: &'a Bench, bytes: &str) -> Self {
+    pub(super) fn mount(bench: &'a Bench, bytes: &str) -> Self {
         let store = bench.store();
         std::fs::create_dir(&store).unwrap();
         let options = format!("size={bytes},mode=700");

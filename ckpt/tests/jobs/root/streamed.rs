@@ -1,0 +1,266 @@
+//! Pages that come to us: whatever is killed and wherever the disk is full, the target lives
+//! or its checkpoint is whole, and memory has a bound.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criu_rs_tests::eventually;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::full::Small;
+use crate::bench::{Bench, PATIENCE};
+use crate::holder::{Holder, let_go};
+
+/// What moments are drawn from.
+const SEED: u64 = 0x5eed_0008;
+
+/// Numbers without a pattern (xorshift64).
+struct Moments(u64);
+
+impl Moments {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % below
+    }
+}
+
+/// The ways of which each is broken off: those with a small buffer write while the tree is
+/// stopped.
+const WAYS: [&str; 6] = [
+    "",
+    "--buffer 4M",
+    "--leave-running",
+    "--leave-running --buffer 4M",
+    "--leave-running --incremental --compress lz4",
+    "--compress zstd --buffer 4M",
+];
+
+fn started(bench: &Bench, line: &str) -> Child {
+    let mut create = bench.command(line);
+    let create = create.stdout(Stdio::null()).stderr(Stdio::null());
+    create.spawn().unwrap()
+}
+
+/// What must be true after a checkpoint was broken off: the target lives, or is restored
+/// from a checkpoint that is whole.
+#[track_caller]
+fn settled(bench: &Bench, holder: &mut Holder<'_>, name: &str) {
+    let_go(holder.process.proc());
+    bench.ckpt("fsck --quiet");
+    let is_kept = bench.listed().iter().any(|it| it == name);
+    if is_kept {
+        bench.ckpt(&format!("verify {name} --quiet"));
+    }
+    if holder.lives() {
+        holder.assert_sound();
+    } else {
+        assert!(is_kept, "{name}: the target is gone without a checkpoint");
+        holder.process.wait(PATIENCE).unwrap();
+        holder.restored(name);
+    }
+    for entry in fs::read_dir(bench.store()).unwrap() {
+        let left = entry.unwrap().file_name().into_string().unwrap();
+        let begins = |what: &str| left.starts_with(what);
+        assert!(!begins(".new.") && !begins(".view."), "{left}");
+    }
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn when_ckpt_is_killed_the_target_lives_or_its_checkpoint_is_whole() {
+    let bench = Bench::new();
+    let mut holder = Holder::start(&bench, 24);
+    bench.ckpt(&format!("create {} first --leave-running", holder.pid()));
+    let mut moments = Moments(SEED);
+    for round in 0..3 {
+        for (number, way) in WAYS.iter().enumerate() {
+            let name = format!("c{round}-{number}");
+            let mut create = started(&bench, &format!("create {} {name} {way}", holder.pid()));
+            thread::sleep(Duration::from_millis(moments.next(400)));
+            create.kill().unwrap();
+            create.wait().unwrap();
+            settled(&bench, &mut holder, &name);
+        }
+    }
+    // The last CRIU without a master may still be about to end.
+    eventually("a checkpoint", PATIENCE, || {
+        let said = bench.try_ckpt(&format!("create {} last", holder.pid()));
+        Ok((said.status == 0).then_some(()))
+    })
+    .unwrap();
+    holder.process.wait(PATIENCE).unwrap();
+    holder.restored("last");
+}
+
+/// The CRIU that a command has started, once pages have come to the disk.
+fn criu_at_work(create: &mut Child, staged: &Path) -> Option<Pid> {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline && create.try_wait().unwrap().is_none() {
+        let files = fs::read_dir(staged).into_iter().flatten().flatten();
+        let pages = files.filter(|it| it.file_name().to_string_lossy().starts_with("pages-"));
+        if pages
+            .filter_map(|it| it.metadata().ok())
+            .any(|it| it.len() > 0)
+        {
+            let threads = fs::read_dir(format!("/proc/{}/task", create.id())).ok()?;
+            let children = threads
+                .flatten()
+                .filter_map(|it| fs::read_to_string(it.path().join("children")).ok());
+            let children: Vec<_> = children.collect();
+            let mut pids = children
+                .iter()
+                .flat_map(|it| it.split_whitespace())
+                .filter_map(|it| Pid::from_raw(it.parse().ok()?));
+            return pids.find(|pid| {
+                // Its name may be that of the loader that runs it.
+                let line = fs::read_to_string(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
+                line.is_ok_and(|line| line.contains("criu"))
+            });
+        }
+    }
+    None
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn when_criu_is_killed_the_target_lives_and_ckpt_says_so() {
+    let bench = Bench::new();
+    let mut holder = Holder::start(&bench, 48);
+    let mut moments = Moments(SEED);
+    let mut killed = 0;
+    for (number, way) in WAYS.iter().cycle().take(12).enumerate() {
+        let name = format!("c{number}");
+        // Slow enough to be met at it.
+        let way = match way.contains("--buffer") {
+            true => way.to_string(),
+            false => format!("{way} --buffer 4M"),
+        };
+        let mut create = started(&bench, &format!("create {} {name} {way}", holder.pid()));
+        let staged = bench.store().join(format!(".new.{name}/images"));
+        if let Some(criu) = criu_at_work(&mut create, &staged) {
+            thread::sleep(Duration::from_millis(moments.next(40)));
+            killed += u32::from(kill_process(criu, Signal::KILL).is_ok());
+        }
+        let status = create.wait().unwrap();
+        let is_listed = bench.listed().contains(&name);
+        assert_eq!(status.success(), is_listed, "{name}: {way}");
+        settled(&bench, &mut holder, &name);
+    }
+    assert!(killed > 6, "{killed}");
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn wherever_the_disk_is_full_the_target_lives_and_nothing_is_listed() {
+    let bench = Bench::new();
+    let mut holder = Holder::start(&bench, 24);
+    let small = Small::mount(&bench, "72m");
+    // A store already, whatever else is in it.
+    fs::write(bench.store().join(".lock"), "").unwrap();
+    let filler = bench.store().join(".filler");
+    for free in [0, 1, 13, 25, 40] {
+        // What is not free is taken by somebody else.
+        let taken = fs::File::create(&filler).unwrap();
+        let length = (72 - free) << 20;
+        let done = rustix::fs::fallocate(
+            &taken,
+            rustix::fs::FallocateFlags::empty(),
+            0,
+            u64::try_from(length).unwrap().saturating_sub(64 << 10),
+        );
+        done.unwrap();
+        drop(taken);
+        for way in WAYS {
+            let said = bench.refused(1, &format!("create {} full {way}", holder.pid()));
+            assert!(said.contains("No space left"), "{free}, {way}: {said}");
+            assert!(said.contains("make room"), "{free}, {way}: {said}");
+            assert_eq!(bench.listed(), [""; 0]);
+            settled(&bench, &mut holder, "full");
+        }
+        fs::remove_file(&filler).unwrap();
+    }
+    // With room, it is done.
+    bench.ckpt(&format!("create {} whole", holder.pid()));
+    holder.process.wait(PATIENCE).unwrap();
+    holder.restored("whole");
+    drop(holder);
+    drop(small);
+}
+
+/// The most memory that a process had, in bytes, until it ended.
+fn peak(process: &mut Child) -> u64 {
+    let mut peak = 0;
+    while process.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", process.id()));
+        let status = status.unwrap_or_default();
+        let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|it| it.split_whitespace().next()?.parse::<u64>().ok());
+        peak = peak.max(kib.unwrap_or(0) << 10);
+        thread::sleep(Duration::from_millis(1));
+    }
+    peak
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn memory_stays_within_the_buffer_whatever_the_target_has() {
+    const BUFFER: u64 = 64 << 20;
+    /// The program, batches, and what each run of pages takes beside its content.
+    const BESIDE: u64 = 32 << 20;
+    let bench = Bench::new();
+    // A child shares it, and so has it, too.
+    let holder = Holder::start(&bench, 256);
+    for way in ["", "--incremental", "--compress lz4"] {
+        let name = format!("c{}", way.len());
+        let line = format!(
+            "create {} {name} --leave-running --buffer 64M {way}",
+            holder.pid()
+        );
+        let mut create = started(&bench, &line);
+        let peak = peak(&mut create);
+        assert!(create.wait().unwrap().success(), "{way}");
+        assert!(peak > BUFFER, "{way}: {peak}");
+        assert!(peak < BUFFER + BESIDE, "{way}: {} MiB", peak >> 20);
+        holder.assert_sound();
+    }
+    let said = bench.ckpt("show c0 --json");
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let raw = said["manifest"]["sizes"]["raw"].as_u64().unwrap();
+    assert!(raw > 512 << 20, "{raw}");
+}
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn an_incremental_checkpoint_holds_what_changed_and_no_more() {
+    let bench = Bench::new();
+    let mut holder = Holder::start(&bench, 96);
+    let size = |name: &str| {
+        let shown = bench.ckpt(&format!("show {name} --json"));
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        shown["manifest"]["sizes"]["total"].as_u64().unwrap()
+    };
+    let create = |pid: i32, name: &str, how: &str| {
+        let said = bench.try_ckpt(&format!("create {pid} {name} --incremental {how}"));
+        assert_eq!(said.status, 0, "{}", said.err);
+        said.err
+    };
+    let said = create(holder.pid(), "full", "--leave-running");
+    assert!(said.contains("no checkpoint of this process yet"), "{said}");
+    for (name, before) in [("second", "full"), ("third", "second")] {
+        holder.change();
+        let said = create(holder.pid(), name, "--leave-running");
+        assert!(said.contains(&format!("differs from {before}")), "{said}");
+        let (full, now) = (size("full"), size(name));
+        assert!(now * 100 <= full * 7, "{name}: {now} of {full}");
+    }
+    holder.change();
+    create(holder.pid(), "last", "");
+    holder.process.wait(PATIENCE).unwrap();
+    bench.refused(1, "rm second");
+    holder.restored("last");
+}
