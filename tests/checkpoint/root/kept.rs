@@ -43,6 +43,7 @@ fn with_a_buffer_too_small_and_without_our_server() {
     assert!(matches!(
         refused,
         Error::NotStock {
+            by: "--stock",
             option: "--incremental"
         }
     ));
