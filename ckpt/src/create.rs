@@ -224,7 +224,7 @@ impl Create {
     }
 
     /// Allows what the tree is found to need, where nothing is lost by that: see
-    /// [`Need::is_safe`].
+    /// [`Need::is_safe`](crate::Need::is_safe).
     #[must_use]
     pub fn auto(mut self, on: bool) -> Self {
         self.auto = on;
