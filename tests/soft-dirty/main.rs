@@ -30,6 +30,7 @@ mod root {
     mod looks;
     #[path = "../../track/root/own.rs"]
     mod own;
+    mod parent;
     mod pre_copy;
     #[path = "../../track/root/random.rs"]
     mod random;

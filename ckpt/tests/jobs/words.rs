@@ -51,10 +51,12 @@ fn a_list_is_a_table_names_or_one_document() {
         .map(String::as_str)
         .collect();
     let expected = [
+        "compress",
         "created",
         "criu",
         "host",
         "id",
+        "incremental",
         "leave_running",
         "name",
         "parent",

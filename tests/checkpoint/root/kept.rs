@@ -43,8 +43,8 @@ fn with_a_buffer_too_small_and_without_our_server() {
     assert!(matches!(
         refused,
         Error::NotStock {
-            option: "--incremental",
-            ..
+            by: "--stock",
+            option: "--incremental"
         }
     ));
     let refused = target.create("no").track_mem(true).incremental(true);
