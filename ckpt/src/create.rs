@@ -1,7 +1,9 @@
 //! `Create`: a process tree becomes a checkpoint.
 
 mod buffer_size;
+mod digests;
 mod dumping;
+mod gate;
 mod memory;
 mod pre_copy;
 mod request;
@@ -405,6 +407,7 @@ impl Create {
             same_as,
             unchanged_since,
             tracked: options.track_mem,
+            goes_on: options.leave_running,
             tasks: Tasks::of(tree),
         };
         Ok((streamed(plan, &staging.images())?, view))
