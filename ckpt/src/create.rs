@@ -311,14 +311,14 @@ impl Create {
         let mut link = link.filter(|_| !self.options.incremental);
         let mut rounds = None;
         if let Some(pre_copy) = &self.pre_copy {
-            let copied = pre_copy.copy(&Copying {
+            let copying = Copying {
                 create: &self,
                 criu,
                 listener: &listener,
                 pid,
-                staging: &staging,
                 parent: link,
-            })?;
+            };
+            let copied = pre_copy.copy(&copying, &mut staging)?;
             manifest.pre_copy = Some(copied.told);
             rounds = Some(Rounds {
                 chain: copied.chain,

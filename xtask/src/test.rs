@@ -10,7 +10,7 @@ use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
 use crate::{criu, process};
 
 /// The programs that tests in the guest start.
-const GUESTS: [&str; 3] = ["scribe", "mutator", "ckpt"];
+const GUESTS: [&str; 4] = ["scribe", "mutator", "workload", "ckpt"];
 
 /// One run of the test harness.
 struct Step {

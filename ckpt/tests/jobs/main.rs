@@ -14,6 +14,7 @@ mod root {
     mod full;
     mod killed;
     mod pipeline;
+    mod pre_copy;
     mod redis;
     mod shell_job;
     mod status;

@@ -204,3 +204,22 @@ fn a_process_that_is_not_there_is_told() {
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("install CRIU"), "{said}");
 }
+
+#[test]
+fn what_does_not_go_with_a_pre_copy_is_wrong_usage() {
+    let bench = Bench::new();
+    for more in [
+        "--max-rounds 2",
+        "--max-downtime 5",
+        "--pre-dump-mode read",
+        "--pre-copy --max-rounds 0",
+        "--pre-copy --max-downtime -1",
+        "--pre-copy --pre-dump-mode slow",
+        "--pre-copy --incremental",
+        "--pre-copy --compress zstd",
+        "--pre-copy --buffer 1GiB",
+    ] {
+        let said = bench.refused(2, &format!("create 1 web {more}"));
+        assert_eq!(said.lines().count(), 1, "{more}: {said}");
+    }
+}
