@@ -77,8 +77,18 @@ pub(crate) const NODE: Program = Program {
     advice: "set NODE to the path of a Node.js",
 };
 
+/// What lays networks between servers.
+pub(crate) const IP: Program = Program {
+    name: "ip",
+    variable: "IP",
+    installed: true,
+    version: "-V",
+    package: Package::new(&["iproute2"], "bin/ip"),
+    advice: "install iproute2, or set IP to the path of ip",
+};
+
 /// Every program there is.
-pub(crate) const PROGRAMS: [&Program; 4] = [&GDB, &REDIS, &TMUX, &NODE];
+pub(crate) const PROGRAMS: [&Program; 5] = [&GDB, &REDIS, &TMUX, &NODE, &IP];
 
 /// `cargo xtask program NAME`: its path, alone.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {

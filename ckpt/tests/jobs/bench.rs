@@ -12,6 +12,9 @@ use std::time::Duration;
 use criu_rs_tests::{Proc, Scratch, Spawned, State, eventually};
 use serde_json::Value;
 
+/// The command.
+pub(crate) const CKPT: &str = env!("CARGO_BIN_EXE_ckpt");
+
 /// How long anything may take that is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -80,12 +83,16 @@ impl Bench {
 
     /// `ckpt` with these words, for the test's own store.
     pub(crate) fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
-        command
+        self.command_by(Command::new(CKPT), line)
+    }
+
+    /// The same, started by something else.
+    pub(crate) fn command_by(&self, mut starter: Command, line: &str) -> Command {
+        starter
             .args(line.split_whitespace())
             .env("CKPT_STORE", self.store())
             .stdin(Stdio::null());
-        command
+        starter
     }
 
     pub(crate) fn try_ckpt(&self, line: &str) -> Said {

@@ -7,6 +7,7 @@
 
 mod bench;
 mod holder;
+mod network;
 mod screen;
 mod words;
 
@@ -18,6 +19,7 @@ mod root {
     mod pipeline;
     mod pre_copy;
     mod redis;
+    mod servers;
     mod shell_job;
     mod status;
     mod streamed;
