@@ -264,3 +264,28 @@ fn an_incremental_checkpoint_holds_what_changed_and_no_more() {
     bench.refused(1, "rm second");
     holder.restored("last");
 }
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn every_round_may_build_on_the_one_before() {
+    let bench = Bench::new();
+    let mut holder = Holder::start(&bench, 8);
+    let how = "--keep 2 --rounds 4 --now --prefix web --incremental --quiet";
+    bench.ckpt(&format!("every 300ms {} {how}", holder.pid()));
+    assert!(holder.lives());
+    let names = bench.listed();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let shown = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&bench.ckpt(&format!("show {name} --json"))).unwrap()
+    };
+    // The older one was made whole when what it built on went.
+    assert!(shown(&names[0])["manifest"]["parent"].is_null());
+    let newest = shown(&names[1]);
+    assert_eq!(newest["manifest"]["parent"]["name"], *names[0]);
+    let sizes = &newest["manifest"]["sizes"];
+    assert!(sizes["pages"].as_u64() < Some(4 << 20), "{sizes}");
+    holder.process.kill_tree().unwrap();
+    holder.process.wait(PATIENCE).unwrap();
+    bench.ckpt(&format!("verify {}", names[1]));
+    holder.restored(&names[1]);
+}
