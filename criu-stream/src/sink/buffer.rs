@@ -38,6 +38,8 @@ enum Fate {
 #[derive(Debug)]
 struct State {
     fate: Fate,
+    /// Whether pages are written while more are coming, however much room there is.
+    eager: bool,
     /// Blocks that are empty.
     free: usize,
 }
@@ -73,7 +75,9 @@ impl Shared {
 
     /// Waits until pages are to be written, and says for what.
     fn turn(&self) -> Fate {
-        let waits = |state: &mut State| state.fate == Fate::Coming && state.free > self.scarce;
+        let waits = |state: &mut State| {
+            state.fate == Fate::Coming && !state.eager && state.free > self.scarce
+        };
         let state = self.changed.wait_while(self.state(), waits);
         state.unwrap_or_else(PoisonError::into_inner).fate
     }
@@ -112,6 +116,7 @@ impl<S: Sink + 'static> Buffer<S> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 fate: Fate::Coming,
+                eager: false,
                 free: count,
             }),
             changed: Condvar::new(),
@@ -129,6 +134,15 @@ impl<S: Sink + 'static> Buffer<S> {
             shared,
             bytes: count * BLOCK,
         })
+    }
+
+    /// Writes from the first page on: for a tree that stands still until all is written, not
+    /// just taken.
+    #[must_use]
+    pub fn eager(self) -> Self {
+        self.shared.state().eager = true;
+        self.shared.changed.notify_one();
+        self
     }
 
     /// How much it holds, in bytes.
