@@ -1,6 +1,7 @@
 //! `Create`: a process tree becomes a checkpoint.
 
 mod buffer_size;
+mod digests;
 mod dumping;
 mod memory;
 mod pre_copy;
@@ -17,7 +18,7 @@ use criu_rpc::{Cancel, Criu, LogLevel, NetworkLock, Version};
 
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
-use crate::expanded::Expanded;
+use crate::expanded::{Expanded, Line};
 use crate::manifest::{Options, PageCompression};
 use crate::name::CheckpointName;
 use crate::process::{Claim, Tree};
@@ -224,7 +225,7 @@ impl Create {
     }
 
     /// Allows what the tree is found to need, where nothing is lost by that: see
-    /// [`Need::is_safe`].
+    /// [`Need::is_safe`](crate::Need::is_safe).
     #[must_use]
     pub fn auto(mut self, on: bool) -> Self {
         self.auto = on;
@@ -309,14 +310,14 @@ impl Create {
         let mut link = link.filter(|_| !self.options.incremental);
         let mut rounds = None;
         if let Some(pre_copy) = &self.pre_copy {
-            let copied = pre_copy.copy(&Copying {
+            let copying = Copying {
                 create: &self,
                 criu,
                 listener: &listener,
                 pid,
-                staging: &staging,
                 parent: link,
-            })?;
+            };
+            let copied = pre_copy.copy(&copying, &mut staging)?;
             manifest.pre_copy = Some(copied.told);
             rounds = Some(Rounds {
                 chain: copied.chain,
@@ -347,17 +348,25 @@ impl Create {
             ("--compress", options.compress.is_some()),
             ("--buffer", self.buffer.is_some()),
         ];
-        let (stock, by) = match self.pre_copy {
-            Some(_) => (true, "--pre-copy"),
-            None => (options.stock, "--stock"),
-        };
+        let stock = options.stock || self.pre_copy.is_some();
         if let Some((option, _)) = streamed.iter().find(|(_, on)| stock && *on) {
-            return Err(Error::NotStock { by, option });
+            return Err(Error::NotStock {
+                by: self.stock_by(),
+                option,
+            });
         }
         if options.incremental && options.track_mem {
             return Err(Error::TwoParents);
         }
         Ok(())
+    }
+
+    /// What has CRIU write pages itself.
+    fn stock_by(&self) -> &'static str {
+        match self.pre_copy {
+            Some(_) => "--pre-copy",
+            None => "--stock",
+        }
     }
 
     /// The one place that decides how memory is taken. What it gives beside that is to live
@@ -370,7 +379,14 @@ impl Create {
     ) -> Result<(Box<dyn Memory>, Option<Expanded>)> {
         let options = &self.options;
         if options.stock {
-            return Ok((Box::new(Stock), None));
+            // CRIU reads of a parent what it is to refer to.
+            return match parent.map(Line::of).transpose()? {
+                Some(line) if line.is_compressed()? => Err(Error::NotStock {
+                    by: self.stock_by(),
+                    option: "a parent whose pages are compressed",
+                }),
+                _ => Ok((Box::new(Stock), None)),
+            };
         }
         let (mut view, mut opened) = (None, None);
         if let Some(parent) = parent {
@@ -390,6 +406,7 @@ impl Create {
             same_as,
             unchanged_since,
             tracked: options.track_mem,
+            goes_on: options.leave_running,
             tasks: Tasks::of(tree),
         };
         Ok((streamed(plan, &staging.images())?, view))

@@ -1,16 +1,19 @@
 //! What goes wrong, and what to do about it.
 
+mod remedy;
+
 use std::io;
 use std::path::{Path, PathBuf};
 
-use criu_images::track::{Fit, Obstacle, TrackError, Way, best_for};
-use criu_images::{Defect, Finding, JsonDefect, Name};
+use criu_images::track::{Fit, TrackError, Way, best_for};
+use criu_images::{Finding, Name};
 use criu_rpc::{Cause, Failure};
 
 use crate::archive::ArchiveDefect;
 use crate::name::CheckpointName;
 use crate::needs::Need;
 use crate::verify::Verification;
+use remedy::{chain, io_remedy, pages_remedy, remedy, track_remedy};
 
 /// What every fallible function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -517,30 +520,6 @@ fn told(failure: &Failure, log: Option<&Path>) -> String {
     text + "; " + option
 }
 
-/// What failed, and why, in one line.
-fn chain(error: &criu_stream::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(source) = next {
-        let told = source.to_string();
-        if !text.ends_with(&told) {
-            text += &format!(": {told}");
-        }
-        next = source.source();
-    }
-    text
-}
-
-fn pages_remedy(error: &criu_stream::Error) -> &'static str {
-    match error {
-        criu_stream::Error::File { source, .. } => io_remedy(source),
-        criu_stream::Error::Images(source) => remedy(source),
-        criu_stream::Error::Memory { .. } => "give a smaller --buffer",
-        criu_stream::Error::Thread(_) => "raise the limit of processes",
-        _ => "try it again, and with --stock if it fails again",
-    }
-}
-
 /// Puts a path to what the system said.
 pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
     let path = path.to_owned();
@@ -550,70 +529,5 @@ pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
 impl From<criu_images::Error> for Error {
     fn from(source: criu_images::Error) -> Self {
         Self::Image { source }
-    }
-}
-
-fn track_remedy(error: &TrackError) -> &'static str {
-    match error {
-        TrackError::Gone { .. } => "name a process that runs",
-        TrackError::Impossible { obstacle, .. } => match obstacle {
-            Obstacle::Traced => "end its tracer, or look by its content",
-            Obstacle::Tracked => "end the other tracker, or look by its content",
-            Obstacle::Privilege | Obstacle::Seccomp => {
-                "run as root, or look by its content if you may read its memory"
-            }
-            _ => "look by its content, which works on any kernel",
-        },
-        _ => "run as root, and see that the process is in order",
-    }
-}
-
-fn remedy(error: &criu_images::Error) -> &'static str {
-    match error {
-        criu_images::Error::Io { source, .. } => io_remedy(source),
-        criu_images::Error::Malformed { defect, .. } => defect_remedy(defect),
-        criu_images::Error::Json { defect, .. } => match defect {
-            JsonDefect::MagicLater => {
-                "put \"magic\" first, as `ckpt image decode` does, and do not sort keys"
-            }
-            JsonDefect::Extra { .. } => {
-                "encode needs payloads whole and as long as their entry says, not the text of `show --nopl`"
-            }
-            JsonDefect::FieldAfterExtra => "put \"extra\" last in its entry",
-            _ => "encode what `ckpt image decode` writes",
-        },
-        _ => "see that this is an image of CRIU",
-    }
-}
-
-fn defect_remedy(defect: &Defect) -> &'static str {
-    match defect {
-        Defect::Truncated { .. } => "copy it again from where it was dumped: the end is missing",
-        Defect::UnknownMagic(_) | Defect::Raw(_) => {
-            "look at it with the tool that wrote it; content of pages is told by its pagemap"
-        }
-        Defect::WrongMagic { .. } => {
-            "give it the name it was dumped under, or pipe it in to go by the magic alone"
-        }
-        Defect::Name(_) => "name a file, not a link or folder",
-        Defect::Archive(_) => "pack it again with `tar --format=ustar`, or unpack it",
-        Defect::Structure { .. } => "see that it is a folder of images or a tar archive of one",
-        Defect::MissingField { .. } => "add it, or copy the image again from where it was dumped",
-        Defect::UnknownField { .. } => "use a release that knows the CRIU it was dumped with",
-        _ => "see that this is an image of CRIU, and copy it again from where it was dumped",
-    }
-}
-
-fn io_remedy(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::NotFound => "see that the path is right",
-        io::ErrorKind::PermissionDenied => "run as who owns the images, as a rule root",
-        io::ErrorKind::IsADirectory => "name one of the files in it",
-        io::ErrorKind::NotADirectory => "name a folder, or a file that is a tar archive",
-        io::ErrorKind::StorageFull => "make room, or write elsewhere",
-        io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
-            "see that it is whole: copy it again from where it comes"
-        }
-        _ => "see that the file system it is on is in order",
     }
 }

@@ -40,6 +40,7 @@ pub struct Every {
     prefix: CheckpointName,
     keep: NonZeroUsize,
     schedule: Schedule,
+    flatten: bool,
 }
 
 /// What became of a round.
@@ -88,7 +89,16 @@ impl Every {
             prefix,
             keep,
             schedule,
+            flatten: false,
         })
+    }
+
+    /// Makes what builds on one that has to go [whole](crate::Store::flatten) first. Without
+    /// it, such a one stays until nothing builds on it: incremental ones all do, in a line.
+    #[must_use]
+    pub fn flatten(mut self, on: bool) -> Self {
+        self.flatten = on;
+        self
     }
 
     /// Goes on until the clock says stop, or `tell` gives none. `take` makes the checkpoint
@@ -138,7 +148,7 @@ impl Every {
             .collect();
         let too_many = own.len().saturating_sub(self.keep.get());
         let names = own[..too_many].iter().map(|one| one.name().clone());
-        remove(store, &listing.checkpoints, names.collect(), false)
+        remove(store, &listing.checkpoints, names.collect(), self.flatten)
     }
 
     /// Whether it has the name of one of these.

@@ -1,7 +1,10 @@
-//! Checkpoints of Linux processes as people think of them. What stands so far is the way
-//! into their images; the `ckpt` command is made of it.
+//! Checkpoints of Linux processes as people think of them: named, stored, verified, restored;
+//! and the way into their images. The `ckpt` command is made of it.
 //!
 //! ```text
+//! Create ── Criu ── pages ──> memory ──> written, verified, committed ──> Store
+//! Store ── Checkpoint ── verified, fits this Host ── Restore ── Criu ──> a tree
+//!
 //! Images ──────── Explorer ─┬ tree         processes, each below its parent
 //! a folder        several   ├ descriptors  the files each has open
 //! a tar archive   images    ├ memory       its areas, and what is behind them
@@ -29,8 +32,8 @@
 //! Single images, and their JSON, are the business of [`criu_images`].
 //!
 //! # What it does not do
-//! It makes no checkpoint and restores none, does not read the content of pages, and does
-//! not follow a chain of dumps: of a page in the dump before it says that it is there.
+//! [`Explorer`] does not read the content of pages, and does not follow a chain of dumps: of a
+//! page in the dump before it says that it is there. [`criu_images`] does both.
 //!
 //! # Features
 //! `cli`, on by default: what only the command needs.

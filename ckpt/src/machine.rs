@@ -43,6 +43,10 @@ pub struct Machine {
     pub config: Option<BTreeMap<String, String>>,
     /// `fs.pipe-max-size`, in bytes.
     pub pipe_max_size: Option<u64>,
+    /// `net.core.wmem_max`, in bytes: what a socket may hold that has no `CAP_NET_ADMIN`.
+    pub socket_buffer: Option<u64>,
+    /// Who gets transparent huge pages: `always`, `madvise` or `never`.
+    pub huge_pages: Option<String>,
     /// Where CRIU keeps what it found out about the kernel.
     pub kerndat: Kerndat,
     /// Options that a configuration file of CRIU's gives to every run.
@@ -115,6 +119,10 @@ impl Machine {
             userfaultfd: Path::new("/proc/sys/vm/unprivileged_userfaultfd").exists(),
             pagemap_scan: probe::pagemap_scan(),
             pipe_max_size: number("/proc/sys/fs/pipe-max-size"),
+            socket_buffer: number("/proc/sys/net/core/wmem_max"),
+            huge_pages: fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
+                .ok()
+                .and_then(|text| chosen(&text)),
             kerndat: kerndat(user),
             criu_config: criu_config(),
             iptables: in_path("iptables-restore"),
@@ -150,6 +158,12 @@ pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
 
 fn number<T: std::str::FromStr>(path: &str) -> Option<T> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The word in brackets: of `always [madvise] never`, the second.
+fn chosen(text: &str) -> Option<String> {
+    let (_, rest) = text.split_once('[')?;
+    Some(rest.split_once(']')?.0.to_owned())
 }
 
 fn config(release: &str) -> Option<BTreeMap<String, String>> {
@@ -256,6 +270,16 @@ mod tests {
         assert_eq!(kernel_version("6.18.2-cloud-amd64"), (6, 18));
         assert_eq!(kernel_version("5.4"), (5, 4));
         assert_eq!(kernel_version("odd"), (0, 0));
+    }
+
+    #[test]
+    fn what_is_chosen_is_in_brackets() {
+        let chosen = |text| super::chosen(text);
+        assert_eq!(
+            chosen("always [madvise] never\n").as_deref(),
+            Some("madvise")
+        );
+        assert_eq!(chosen("always"), None);
     }
 
     #[test]

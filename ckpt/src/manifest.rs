@@ -7,6 +7,7 @@ mod pre_copy;
 
 pub use compression::{PageCompression, UnknownPageCompression};
 pub use digest::Digest;
+pub(crate) use digest::Hasher;
 pub use files::FileRecord;
 pub(crate) use files::{
     IMAGES, MANIFEST_ASIDE, ROUNDS, is_image, open, parent_links, rounds, survey,

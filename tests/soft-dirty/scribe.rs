@@ -308,6 +308,11 @@ impl Scribe {
         }
     }
 
+    /// Whether an address is in one of its regions.
+    pub(crate) fn has(&self, address: u64) -> bool {
+        self.regions.values().any(|region| region.has(address))
+    }
+
     /// The pages that it changed since this was asked last.
     pub(crate) fn take_changed(&mut self) -> BTreeSet<u64> {
         std::mem::take(&mut self.changed)
@@ -323,7 +328,7 @@ impl Scribe {
         for run in runs.map(Result::unwrap).filter(|run| run.present()) {
             for page in 0..run.pages {
                 let address = run.vaddr + page * PAGE;
-                if self.regions.values().any(|region| region.has(address)) {
+                if self.has(address) {
                     own.insert(address);
                 } else {
                     others += 1;

@@ -15,6 +15,7 @@ mod root {
     mod death;
     mod dump;
     mod incremental;
+    mod killed;
     mod looks;
     mod own;
     mod random;

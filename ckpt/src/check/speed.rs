@@ -8,6 +8,9 @@ use crate::machine::{Capabilities, Kerndat, Machine};
 /// What CRIU sets its pipes to if it may: 819 pages, which the kernel makes 1024.
 const PIPE: u64 = 4 << 20;
 
+/// What the socket between CRIU and the page server is made to hold.
+const SOCKET: u64 = 32 << 20;
+
 /// From here on CRIU writes a line for each run of pages.
 const CHATTY: u32 = 4;
 
@@ -17,6 +20,8 @@ pub(super) fn judge(
     criu: Option<&CheckedCriu>,
 ) {
     findings.push(pipes(machine));
+    findings.push(socket_buffer(machine));
+    findings.push(huge_pages(machine));
     findings.push(network_lock(machine, criu));
     findings.push(match machine.kerndat {
         Kerndat::Kept => {
@@ -56,6 +61,40 @@ fn pipes(machine: &Machine) -> CheckFinding {
         format!("{kib} KiB: a dump stops {times} times as often to hand over pages"),
         format!("`sysctl -w fs.pipe-max-size={PIPE}`, or give this process CAP_SYS_RESOURCE"),
     )
+}
+
+fn socket_buffer(machine: &Machine) -> CheckFinding {
+    const NAME: &str = "socket-buffer";
+    let Some(limit) = machine.socket_buffer else {
+        return CheckFinding::green(NAME, "not known");
+    };
+    let kib = limit / 1024;
+    if machine.capabilities.has(Capabilities::NET_ADMIN) {
+        return CheckFinding::green(NAME, format!("{kib} KiB, which CAP_NET_ADMIN passes"));
+    }
+    if limit >= SOCKET {
+        return CheckFinding::green(NAME, format!("{kib} KiB"));
+    }
+    CheckFinding::yellow(
+        NAME,
+        format!("{kib} KiB: CRIU waits for who takes its pages, and the tree with it"),
+        format!("`sysctl -w net.core.wmem_max={SOCKET}`, or give this process CAP_NET_ADMIN"),
+    )
+}
+
+fn huge_pages(machine: &Machine) -> CheckFinding {
+    const NAME: &str = "huge-pages";
+    match machine.huge_pages.as_deref() {
+        Some("never") => CheckFinding::yellow(
+            NAME,
+            "never: the memory that pages are taken into is of small pages",
+            "`echo madvise > /sys/kernel/mm/transparent_hugepage/enabled`",
+        ),
+        Some(who) => {
+            CheckFinding::green(NAME, format!("{who}: what pages are taken into is of them"))
+        }
+        None => CheckFinding::green(NAME, "not known"),
+    }
 }
 
 fn network_lock(machine: &Machine, criu: Option<&CheckedCriu>) -> CheckFinding {

@@ -31,6 +31,8 @@ fn machine() -> Machine {
         pagemap_scan: true,
         config: Some(config),
         pipe_max_size: Some(1 << 20),
+        socket_buffer: Some(212_992),
+        huge_pages: Some("madvise".to_owned()),
         kerndat: Kerndat::Kept,
         criu_config: vec![option("network-lock nftables")],
         iptables: true,
@@ -259,6 +261,23 @@ fn what_is_slow() {
     );
     assert_eq!(
         level("network-lock", |machine, _| machine.criu_config.clear()),
+        Level::Yellow
+    );
+    let socket = found("socket-buffer", |machine, _| {
+        machine.capabilities = Capabilities(0)
+    });
+    assert_eq!(socket.level, Level::Yellow);
+    assert!(socket.finding.contains("208 KiB"), "{}", socket.finding);
+    assert_eq!(
+        level("socket-buffer", |machine, _| {
+            machine.capabilities = Capabilities(0);
+            machine.socket_buffer = Some(32 << 20);
+        }),
+        Level::Green
+    );
+    assert_eq!(
+        level("huge-pages", |machine, _| machine.huge_pages =
+            Some("never".to_owned())),
         Level::Yellow
     );
     let log = found("log-level", |machine, _| {

@@ -297,6 +297,10 @@ impl Create {
 }
 
 impl Dumping {
+    pub(super) fn is_incremental(&self) -> bool {
+        self.incremental
+    }
+
     /// A checkpoint with these options.
     pub(super) fn asked(&self, pid: u32, name: CheckpointName) -> ckpt::Create {
         let mut create = ckpt::Create::new(pid, name)

@@ -78,7 +78,9 @@ impl Every {
             Some(prefix) => prefix.clone(),
             None => format!("every-{}", self.pid).parse()?,
         };
-        let every = ckpt::Every::new(prefix, self.keep, schedule)?;
+        // Else none would ever go: each builds on the one before.
+        let flatten = self.dumping.is_incremental();
+        let every = ckpt::Every::new(prefix, self.keep, schedule)?.flatten(flatten);
         let take = |name| {
             let create = self.dumping.asked(self.pid, name);
             create.leave_running(true).run(&criu, &store, |_| {})

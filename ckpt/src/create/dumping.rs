@@ -11,7 +11,7 @@ use criu_rpc::{Criu, Dump, Dumped, Pid, PidfdStore, PreDumpChain, Stage};
 use super::Create;
 use super::memory::{Counts, Memory};
 use super::tally;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded;
 use crate::manifest::{IMAGES, Manifest, is_image};
@@ -23,6 +23,9 @@ pub(super) const LOG: &str = "dump.log";
 
 /// How often is told how far the pages are.
 const TELL_EVERY: Duration = Duration::from_millis(100);
+
+/// What CRIU's images and its log need at least, in bytes.
+const LITTLE: u64 = 64 << 10;
 
 /// A dump of which all is known but how memory is taken.
 pub(super) struct Job<'a> {
@@ -79,8 +82,12 @@ impl Job<'_> {
         let counted = self.rounds.as_ref().map(|it| it.counted);
         let dumped = send(self.criu, self.rounds.take(), request.progress(progress));
         if let Err(error) = dumped {
+            let full = is_full(&folder);
             let error = memory.reason(error)?;
-            return Err(failed(error, &self.staging, LOG));
+            return Err(match full {
+                true => no_room(error, &self.staging, LOG),
+                false => failed(error, &self.staging, LOG),
+            });
         }
         let took = started.elapsed();
         let store = self.store.path();
@@ -88,7 +95,7 @@ impl Job<'_> {
         let frozen = self.manifest.times.frozen;
         self.listener.tell(Event::Running { frozen });
         self.listener.phase(Phase::Write);
-        memory.settle(&mut self.manifest)?;
+        self.staging.know(memory.settle(&mut self.manifest)?);
         look_through(&self.staging, self.listener)?;
         self.listener.phase(Phase::Commit);
         self.staging.commit(self.manifest)
@@ -117,10 +124,11 @@ impl Job<'_> {
         let mut outcome = None;
         let request = request.progress(progress).hook(|notice| {
             if *notice.stage() == Stage::PostDump
-                && let Some(staging) = slot.take()
+                && let Some(mut staging) = slot.take()
             {
                 let committed = memory
                     .settle(&mut manifest)
+                    .map(|known| staging.know(known))
                     .and_then(|()| look_through(&staging, listener))
                     .and_then(|()| {
                         listener.phase(Phase::Commit);
@@ -155,8 +163,11 @@ impl Job<'_> {
                 Err(error)
             }
             (Err(error), None) => {
+                // What could not be written is removed with what takes pages.
+                let full = is_full(&folder);
                 let error = memory.reason(error)?;
                 Err(match slot {
+                    Some(staging) if full => no_room(error, &staging, LOG),
                     Some(staging) => failed(error, &staging, LOG),
                     None => error.into(),
                 })
@@ -191,6 +202,25 @@ pub(super) fn failed(error: criu_rpc::Error, staging: &Staging, log: &str) -> Er
     };
     let log = staging.keep_log(log);
     Error::Dump { failure, log }
+}
+
+/// What CRIU failed with when there was no room: for its images, nor for what it says of that.
+fn no_room(error: criu_rpc::Error, staging: &Staging, log: &str) -> Error {
+    match failed(error, staging, log) {
+        Error::Dump { failure, .. } if failure.line().is_none() => {
+            at(staging.path())(rustix::io::Errno::NOSPC.into())
+        }
+        other => other,
+    }
+}
+
+/// Whether hardly anything can be written below a folder.
+fn is_full(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|stat| {
+        let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+        // Some file systems do not count files.
+        free < LITTLE || (stat.f_files > 0 && stat.f_favail == 0)
+    })
 }
 
 /// Whether the images are a whole set.

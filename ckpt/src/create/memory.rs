@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use criu_rpc::Dump;
 
 use crate::error::Result;
-use crate::manifest::Manifest;
+use crate::manifest::{FileRecord, Manifest};
 
 /// A way to take memory. It is used for one dump, in the order of its methods; the same for
 /// a tree that runs on and for one that is to end.
@@ -17,12 +17,13 @@ pub(super) trait Memory: Send {
     /// When it cannot begin. Nothing was asked of CRIU then.
     fn connect<'a>(&mut self, dump: Dump<'a>) -> Result<Dump<'a>>;
 
-    /// Returns when all pages are in the folder of images, and tells the manifest of them.
-    /// The tree runs on by now, or is stopped until this and the commit are done.
+    /// Returns when all pages are in the folder of images, and tells the manifest of them;
+    /// gives what is in files, if that is known. The tree runs on by now, or is stopped until
+    /// this and the commit are done.
     ///
     /// # Errors
     /// When they are not: nothing is committed, and the tree runs on.
-    fn settle(&mut self, manifest: &mut Manifest) -> Result<()>;
+    fn settle(&mut self, manifest: &mut Manifest) -> Result<Vec<FileRecord>>;
 
     /// What to tell when CRIU failed: its own error, unless it failed for one of ours.
     ///
@@ -71,8 +72,8 @@ impl Memory for Stock {
         Ok(dump)
     }
 
-    fn settle(&mut self, _: &mut Manifest) -> Result<()> {
-        Ok(())
+    fn settle(&mut self, _: &mut Manifest) -> Result<Vec<FileRecord>> {
+        Ok(Vec::new())
     }
 
     fn reason(&mut self, error: criu_rpc::Error) -> Result<criu_rpc::Error> {

@@ -96,7 +96,6 @@ pub(super) struct Copying<'a, 'b> {
     pub(super) criu: &'a Criu,
     pub(super) listener: &'a Listener<'b>,
     pub(super) pid: Pid,
-    pub(super) staging: &'a Staging,
     /// Of the images of the parent, as CRIU wants it for the dump.
     pub(super) parent: Option<String>,
 }
@@ -130,7 +129,7 @@ impl PreCopy {
     }
 
     /// Copies round after round, until the policy ends it. The tree runs on whatever happens.
-    pub(super) fn copy(&self, from: &Copying<'_, '_>) -> Result<Copied> {
+    pub(super) fn copy(&self, from: &Copying<'_, '_>, staging: &mut Staging) -> Result<Copied> {
         from.listener.phase(Phase::PreCopy);
         // CRIU wants it to be that of the parent, if there is one: then it tells tasks apart by
         // when they began.
@@ -146,7 +145,7 @@ impl PreCopy {
         let mut parent = from.parent.as_ref().map(|link| format!("../{link}"));
         loop {
             let number = rounds.len() + 1;
-            let folder = from.staging.round(number)?;
+            let folder = staging.round(number)?;
             let known = from.pids()?;
             let mut request = PreDump::new(from.pid, &*folder)
                 .work_dir(&*folder)
@@ -171,17 +170,18 @@ impl PreCopy {
             let started = Instant::now();
             chain = chain.pre_dump(request).map_err(|error| {
                 let log = format!("{ROUNDS}/{number}/{LOG}");
-                failed(error, from.staging, &log)
+                failed(error, staging, &log)
             })?;
             let done = Instant::now();
 
-            let written = tally::copied(&folder, from.staging.store().path())?;
+            let written = tally::copied(&folder, staging.store().path())?;
             let now = tally::statistics(&folder).unwrap_or_default();
             let counts = tally::of_last(now, counted.as_ref(), tally::pages(&written));
             counted = Some(now);
             let written_for = Duration::from_micros(counts.memwrite_time.into());
             let remaining = from.written(&known)?;
             let looked = Instant::now();
+            staging.keep_round(number);
             // The bits were cleared after the pages were taken, before they were written.
             let since = written_for.min(done - started) + (looked - done);
             let page = page_size();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use criu_images::{AddrRange, PageSize};
 use criu_stream::{Batch, Item, Sink, Target};
 
+use super::digests::Digests;
 use super::memory::Counts;
 use crate::process::Tree;
 use crate::stream::anonymous;
@@ -102,7 +103,8 @@ impl<S: Sink> Sink for Received<S> {
                 self.areas.put(pid, self.tasks.anonymous(pid));
             }
         }
-        self.counts.took(batch.content().len());
+        let bytes = batch.content().len();
+        self.counts.took(bytes);
         self.next.take(batch)
     }
 
@@ -119,11 +121,17 @@ impl<S: Sink> Sink for Received<S> {
 pub(super) struct Handed<S> {
     next: S,
     counts: Arc<Counts>,
+    /// None if what is written is not what comes here.
+    digests: Option<Digests>,
 }
 
 impl<S> Handed<S> {
-    pub(super) fn new(next: S, counts: Arc<Counts>) -> Self {
-        Self { next, counts }
+    pub(super) fn new(next: S, counts: Arc<Counts>, digests: Option<Digests>) -> Self {
+        Self {
+            next,
+            counts,
+            digests,
+        }
     }
 }
 
@@ -136,6 +144,9 @@ impl<S: Sink> Sink for Handed<S> {
 
     fn take(&mut self, batch: &mut Batch) -> criu_stream::Result<()> {
         let bytes = batch.content().len();
+        if let Some(digests) = &self.digests {
+            digests.take(batch);
+        }
         self.next.take(batch)?;
         self.counts.wrote(bytes);
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -11,10 +11,11 @@ use criu_stream::{
     Buffer, Compressed, Dedup, Files, PageServer, Parent, Saved, Sink, Taken, Written,
 };
 
+use super::digests::Digests;
 use super::memory::{Counts, Memory};
 use super::stages::{Areas, Handed, Received, Tasks};
 use crate::error::{Error, Result};
-use crate::manifest::{Manifest, PageCompression};
+use crate::manifest::{FileRecord, Manifest, PageCompression};
 use crate::stream::connection;
 
 /// How pages are to be kept.
@@ -28,6 +29,8 @@ pub(super) struct Plan {
     pub(super) unchanged_since: Option<Parent>,
     /// Whether CRIU watches for changes from here on.
     pub(super) tracked: bool,
+    /// Whether the tree goes on before its pages are written.
+    pub(super) goes_on: bool,
     /// The tasks of the tree.
     pub(super) tasks: Tasks,
 }
@@ -39,6 +42,8 @@ type Receipt = (Saved, Written);
 pub(super) struct Streamed<S> {
     state: State<S>,
     counts: Arc<Counts>,
+    digests: Option<Digests>,
+    images: PathBuf,
     buffer: u64,
 }
 
@@ -54,20 +59,27 @@ enum State<S> {
 /// [`Error::Pages`] when there is none.
 pub(super) fn streamed(plan: Plan, images: &Path) -> Result<Box<dyn Memory>> {
     match plan.compression {
-        Some(how) => through(plan, Compressed::new(images, how.into())),
-        None => through(plan, Files::new(images)),
+        Some(how) => through(plan, images, Compressed::new(images, how.into())),
+        None => through(plan, images, Files::new(images)),
     }
 }
 
 /// ```text
-/// Received ──> Buffer ──> Dedup ──> Handed ──> Files or Compressed
-/// while the tree is stopped │ behind it
+/// Received ──> Buffer ─ │ ─> Dedup ──> Handed ──> Files or Compressed
+/// while the tree is stopped, and behind that
 /// ```
-fn through(plan: Plan, last: impl Sink<Receipt = Written> + 'static) -> Result<Box<dyn Memory>> {
+fn through(
+    plan: Plan,
+    images: &Path,
+    last: impl Sink<Receipt = Written> + 'static,
+) -> Result<Box<dyn Memory>> {
     let counts = Arc::new(Counts::default());
     let areas = Areas::default();
     let known = areas.clone();
-    let mut dedup = Dedup::new(Handed::new(last, Arc::clone(&counts)))
+    // Compressed files are read again: they hold something else.
+    let digests = plan.compression.is_none().then(Digests::default);
+    let handed = Handed::new(last, Arc::clone(&counts), digests.clone());
+    let mut dedup = Dedup::new(handed)
         // A later dump may refer to each page of this one.
         .zeros(!plan.tracked)
         .anonymous(move |pid| known.take(pid));
@@ -75,7 +87,10 @@ fn through(plan: Plan, last: impl Sink<Receipt = Written> + 'static) -> Result<B
         dedup = dedup.parent(parent);
     }
     let bytes = usize::try_from(plan.buffer).unwrap_or(usize::MAX);
-    let buffer = Buffer::new(bytes, dedup)?;
+    let mut buffer = Buffer::new(bytes, dedup)?;
+    if !plan.goes_on {
+        buffer = buffer.eager();
+    }
     let held = u64::try_from(buffer.bytes()).unwrap_or(u64::MAX);
     let first = Received::new(buffer, areas, plan.tasks, Arc::clone(&counts));
     let mut server = PageServer::new(first);
@@ -85,6 +100,8 @@ fn through(plan: Plan, last: impl Sink<Receipt = Written> + 'static) -> Result<B
     Ok(Box::new(Streamed {
         state: State::Planned(Box::new(server)),
         counts,
+        digests,
+        images: images.to_owned(),
         buffer: held,
     }))
 }
@@ -119,7 +136,7 @@ impl<S: Sink<Receipt = Receipt> + 'static> Memory for Streamed<S> {
         Ok(dump.page_server(PageServerLink::Socket(theirs)))
     }
 
-    fn settle(&mut self, manifest: &mut Manifest) -> Result<()> {
+    fn settle(&mut self, manifest: &mut Manifest) -> Result<Vec<FileRecord>> {
         let Some(taken) = self.join()? else {
             return Err(criu_stream::Error::Failed.into());
         };
@@ -129,7 +146,10 @@ impl<S: Sink<Receipt = Receipt> + 'static> Memory for Streamed<S> {
         manifest.sizes.zero_pages = Some(saved.zero);
         manifest.sizes.parent_pages = Some(saved.parent);
         manifest.options.buffer = Some(self.buffer);
-        Ok(())
+        match &self.digests {
+            Some(digests) => digests.records(&self.images),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn reason(&mut self, error: criu_rpc::Error) -> Result<criu_rpc::Error> {

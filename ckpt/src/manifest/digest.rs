@@ -10,22 +10,37 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(blake3::Hash);
 
+/// A digest that is being taken.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hasher {
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Hasher {
+    pub(crate) fn update(&mut self, content: &[u8]) {
+        self.hasher.update(content);
+        self.bytes += u64::try_from(content.len()).unwrap_or(0);
+    }
+
+    /// The digest, and of how many bytes.
+    pub(crate) fn finish(self) -> (Digest, u64) {
+        (Digest(self.hasher.finalize()), self.bytes)
+    }
+}
+
 impl Digest {
     /// That of all that is still to be read, and how many bytes that is.
     ///
     /// # Errors
     /// If it cannot be read.
     pub fn of(mut from: impl Read) -> io::Result<(Self, u64)> {
-        let mut hasher = blake3::Hasher::new();
+        let mut hasher = Hasher::default();
         let mut buffer = vec![0; 256 << 10];
-        let mut bytes = 0;
         loop {
             match from.read(&mut buffer) {
-                Ok(0) => return Ok((Self(hasher.finalize()), bytes)),
-                Ok(count) => {
-                    hasher.update(&buffer[..count]);
-                    bytes += u64::try_from(count).unwrap_or(0);
-                }
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(count) => hasher.update(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

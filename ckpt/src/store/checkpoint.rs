@@ -151,7 +151,7 @@ impl Checkpoint {
     /// written, and what is told of them.
     pub(crate) fn complete(mut self, tell: impl FnOnce(&mut Manifest)) -> Result<Self> {
         let known: BTreeSet<_> = self.manifest.files.iter().map(|it| &*it.path).collect();
-        let more = records(&self.folder, |path| !known.contains(path))?;
+        let more = records(&self.folder, &[], |path| !known.contains(path))?;
         for file in &more {
             let path = self.folder.join(&file.path);
             let private = fs::set_permissions(&path, Permissions::from_mode(0o600));

@@ -1,10 +1,11 @@
 //! `Staging`: a checkpoint that is not one yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -30,10 +31,14 @@ pub struct Staging {
     name: CheckpointName,
     path: PathBuf,
     parent: Option<(Parent, Hold)>,
+    /// What is in some files, as whoever wrote them says.
+    known: Vec<FileRecord>,
     /// Whether it takes the place of the checkpoint of its name.
     replaces: bool,
     /// `None` once the folder is no longer ours to remove.
     lock: Option<Lock>,
+    /// Who takes the digests of rounds.
+    rounds: Vec<JoinHandle<Result<Vec<FileRecord>>>>,
 }
 
 impl Staging {
@@ -103,8 +108,10 @@ impl Staging {
             name: name.clone(),
             path,
             parent: None,
+            known: Vec::new(),
             replaces,
             lock: Some(lock),
+            rounds: Vec::new(),
         }))
     }
 
@@ -131,6 +138,38 @@ impl Staging {
         Ok(path)
     }
 
+    /// Takes the digests of a round's files, and writes them to the disk, while something else
+    /// is done: nothing of that is left to do for the commit, for which a tree may wait.
+    pub(crate) fn keep_round(&mut self, number: usize) {
+        let root = self.path.clone();
+        self.rounds.push(thread::spawn(move || {
+            let folder = root.join(ROUNDS).join(number.to_string());
+            let mut kept = Vec::new();
+            for entry in fs::read_dir(&folder).map_err(at(&folder))? {
+                let entry = entry.map_err(at(&folder))?;
+                let file = entry.file_type().is_ok_and(|kind| kind.is_file());
+                // What else there is, is seen to at the commit.
+                if let (true, Ok(name)) = (file, entry.file_name().into_string()) {
+                    let record = record(&root, format!("{ROUNDS}/{number}/{name}"))?;
+                    let path = entry.path();
+                    open(&path)?.sync_all().map_err(at(&path))?;
+                    kept.push(record);
+                }
+            }
+            Ok(kept)
+        }));
+    }
+
+    /// What is known of the rounds' files.
+    fn kept_rounds(&mut self) -> Result<Vec<FileRecord>> {
+        let mut kept = Vec::new();
+        for round in self.rounds.drain(..) {
+            // One that panicked is one whose digests are taken later.
+            kept.extend(round.join().unwrap_or_else(|_| Ok(Vec::new()))?);
+        }
+        Ok(kept)
+    }
+
     /// Builds on another checkpoint, which cannot be removed from now on. Gives the path of
     /// its images as CRIU wants that of a parent: relative to the folder of images.
     ///
@@ -143,6 +182,12 @@ impl Staging {
         let link = format!("../../{name}/{IMAGES}");
         self.parent = Some((Parent { name, id }, hold));
         Ok(link)
+    }
+
+    /// Takes somebody's word for what is in files, as long as their lengths are right: they
+    /// are not read.
+    pub(crate) fn know(&mut self, files: Vec<FileRecord>) {
+        self.known.extend(files);
     }
 
     /// The store it is in.
@@ -183,11 +228,15 @@ impl Staging {
     /// As [`commit`](Self::commit), but only of these files digests are taken: others are
     /// still being written, and follow with [`Checkpoint::complete`].
     pub(crate) fn commit_some(
-        self,
+        mut self,
         mut manifest: Manifest,
         of: impl Fn(&str) -> bool,
     ) -> Result<Checkpoint> {
-        manifest.set_files(records(&self.path, of)?);
+        let rounds = self.kept_rounds()?;
+        self.known.extend(rounds);
+        let known: BTreeSet<_> = self.known.iter().map(|file| &*file.path).collect();
+        let of = |path: &str| of(path) || known.contains(path);
+        manifest.set_files(records(&self.path, &self.known, of)?);
         self.finish(manifest)
     }
 
@@ -315,6 +364,10 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        // They read what is to be removed.
+        for round in self.rounds.drain(..) {
+            drop(round.join());
+        }
         if self.lock.is_some() {
             // What stays is for fsck.
             clear(&self.path).ok();
@@ -322,19 +375,32 @@ impl Drop for Staging {
     }
 }
 
-/// Takes the digests of files in a folder.
-pub(super) fn records(folder: &Path, of: impl Fn(&str) -> bool) -> Result<Vec<FileRecord>> {
+/// Takes the digests of files in a folder, but for those that are known.
+pub(super) fn records(
+    folder: &Path,
+    known: &[FileRecord],
+    of: impl Fn(&str) -> bool,
+) -> Result<Vec<FileRecord>> {
     let mut files = Vec::new();
-    for path in survey(folder)?.into_keys().filter(|path| of(path)) {
-        let full = folder.join(&path);
-        let (blake3, bytes) = Digest::of(open(&full)?).map_err(at(&full))?;
-        files.push(FileRecord {
-            path,
-            bytes,
-            blake3,
+    for (path, length) in survey(folder)?.into_iter().filter(|(path, _)| of(path)) {
+        let is_this = |file: &&FileRecord| file.path == path && file.bytes == length;
+        files.push(match known.iter().find(is_this) {
+            Some(file) => file.clone(),
+            None => record(folder, path)?,
         });
     }
     Ok(files)
+}
+
+/// Takes the digest of a file in a folder.
+fn record(folder: &Path, path: String) -> Result<FileRecord> {
+    let full = folder.join(&path);
+    let (blake3, bytes) = Digest::of(open(&full)?).map_err(at(&full))?;
+    Ok(FileRecord {
+        path,
+        bytes,
+        blake3,
+    })
 }
 
 /// Puts a manifest into a folder, in one step.

@@ -51,10 +51,12 @@ fn a_list_is_a_table_names_or_one_document() {
         .map(String::as_str)
         .collect();
     let expected = [
+        "compress",
         "created",
         "criu",
         "host",
         "id",
+        "incremental",
         "leave_running",
         "name",
         "parent",
@@ -201,4 +203,23 @@ fn a_process_that_is_not_there_is_told() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("install CRIU"), "{said}");
+}
+
+#[test]
+fn what_does_not_go_with_a_pre_copy_is_wrong_usage() {
+    let bench = Bench::new();
+    for more in [
+        "--max-rounds 2",
+        "--max-downtime 5",
+        "--pre-dump-mode read",
+        "--pre-copy --max-rounds 0",
+        "--pre-copy --max-downtime -1",
+        "--pre-copy --pre-dump-mode slow",
+        "--pre-copy --incremental",
+        "--pre-copy --compress zstd",
+        "--pre-copy --buffer 1GiB",
+    ] {
+        let said = bench.refused(2, &format!("create 1 web {more}"));
+        assert_eq!(said.lines().count(), 1, "{more}: {said}");
+    }
 }

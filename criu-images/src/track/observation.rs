@@ -28,8 +28,8 @@ impl Way {
     pub fn cost(self) -> &'static str {
         match self {
             Self::WriteProtect => {
-                "a walk over the page tables a round (milliseconds a GiB), and about 1 µs for \
-                 the first write to a page after it; huge pages are split when written to"
+                "a walk over the page tables a round (1 to 3 ms a GiB), and about 1 µs for the \
+                 first write to a page after it; huge pages are split when written to"
             }
             Self::SoftDirty => {
                 "two walks over the page tables a round, and a fault for the first write to \

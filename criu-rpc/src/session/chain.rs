@@ -15,6 +15,9 @@ use crate::request::{Dump, PreDump, Prepared, Sealed};
 /// Each round names the one before it as its [parent](PreDump::parent). A round that fails
 /// ends the chain, for CRIU ends then; the tree runs on. Dropping the chain ends CRIU.
 ///
+/// CRIU 4.2 adds its statistics (`stats-dump`) up over the chain, so those of a round are the
+/// difference from the one before; 4.1 begins anew with each.
+///
 /// ```no_run
 /// # fn main() -> Result<(), criu_rpc::Error> {
 /// use criu_rpc::{Criu, Dump, PreDump};

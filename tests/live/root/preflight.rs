@@ -371,6 +371,9 @@ fn a_pre_dump_without_soft_dirty() {
         criu.run(dump()).unwrap();
     } else {
         assert_eq!(refusal(criu.run(pre_dump())), Refusal::NoSoftDirty);
+        let chain = || criu.pre_dump_chain();
+        assert_eq!(refusal(chain().pre_dump(pre_dump())), Refusal::NoSoftDirty);
+        assert_eq!(refusal(chain().dump(dump())), Refusal::NoSoftDirty);
         assert_failed(unchecked().run(pre_dump()));
         assert_eq!(refusal(criu.run(dump())), Refusal::NoSoftDirty);
         assert_failed(unchecked().run(dump()));

@@ -2,6 +2,7 @@
 
 use criu_images::track::{Fit, Obstacle, TrackError, Tracker, Way, WriteProtect, best_for};
 use criu_rs_tests::{Scratch, Settings, Workload};
+use rustix::thread::{Uid, set_thread_res_uid};
 
 use crate::mutator::Mutator;
 
@@ -98,4 +99,29 @@ fn a_filter_that_would_kill_it_does_not() {
         }
     }
     mutator.filled(4);
+}
+
+/// One who may not read its memory can do nothing, and is told so for each way.
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn who_may_not_trace_it_is_told_so() {
+    let mutator = Mutator::start();
+    let pid = mutator.pid();
+    let look = move || {
+        let nobody = Uid::from_raw(65_534);
+        // Of this thread alone, with which all its capabilities go.
+        set_thread_res_uid(nobody, nobody, nobody).unwrap();
+        let tried = Way::ALL.map(|way| criu_images::track::Choice::by(way, pid).map(drop));
+        (best_for(pid), tried)
+    };
+    let (choice, tried) = std::thread::spawn(look).join().unwrap();
+    let choice = choice.unwrap();
+    assert!(choice.to_string().contains("CAP_SYS_PTRACE"), "{choice}");
+    for ((way, fit), tried) in choice.fits().iter().zip(tried) {
+        assert_eq!(*fit, Fit::Fails(Obstacle::Privilege), "{way}");
+        let Err(TrackError::Impossible { obstacle, .. }) = tried else {
+            panic!("{way}: {tried:?}");
+        };
+        assert_eq!(obstacle, Obstacle::Privilege);
+    }
 }

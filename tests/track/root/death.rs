@@ -4,89 +4,13 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use criu_images::track::{Content, Obstacle, TrackError, Tracker, WriteProtect};
-use criu_rs_tests::{Proc, Scratch, Settings, Spawned, State, Workload, eventually};
+use criu_images::track::{Content, Tracker, WriteProtect};
+use criu_rs_tests::{Proc, Scratch, State, eventually};
 use rustix::process::Signal;
 
-use crate::embedder::embedder;
+use super::killed::workload;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn workload(scratch: &Scratch) -> Workload {
-    let settings = Settings {
-        memory_mib: 4,
-        child: true,
-        file: Some(scratch.join("counts")),
-        // Threads in all kinds of system calls, and one that never makes any.
-        threads: 4,
-        ..Settings::new(scratch.join("status"))
-    };
-    Workload::start(env!("CARGO_BIN_EXE_workload"), settings).unwrap()
-}
-
-fn is_untouched(pid: i32) -> bool {
-    let smaps = std::fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap();
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let fds = Proc::new(pid).fds().unwrap();
-    !smaps
-        .lines()
-        .any(|line| line.starts_with("VmFlags") && line.contains(" uw"))
-        && status.contains("TracerPid:\t0\n")
-        && !fds
-            .values()
-            .any(|target| target.to_string_lossy().contains("userfaultfd"))
-}
-
-#[test]
-#[ignore = "needs root and CRIU: run cargo xtask test"]
-fn killed_at_any_moment() {
-    // Over and over, as fast as it can: most of its time is spent at the injection.
-    let tracker = embedder(|words| {
-        let pid = words[0].parse().unwrap();
-        for round in 0u64.. {
-            let mut tracker = match WriteProtect::of(pid) {
-                Ok(tracker) => tracker,
-                // The guardian of the one before is still at work.
-                Err(TrackError::Impossible {
-                    obstacle: Obstacle::Traced,
-                    ..
-                }) => continue,
-                Err(error) => panic!("{error}"),
-            };
-            if round % 3 == 0 {
-                tracker.look().unwrap();
-            }
-            std::fs::write(&words[1], "armed").unwrap();
-        }
-    });
-    let scratch = Scratch::new().unwrap();
-    let workload = workload(&scratch);
-    let mark = scratch.join("mark");
-    let before = workload.count().unwrap();
-    for kill in 0..60u32 {
-        drop(std::fs::remove_file(&mark));
-        let words = [workload.pid().to_string(), mark.display().to_string()];
-        let mut command = tracker.command(&[], &[&words[0], &words[1]]);
-        command.stdout(Stdio::null());
-        let victim = Spawned::spawn(&mut command).unwrap();
-        eventually("a tracker at work", PATIENCE, || {
-            Ok(mark.exists().then_some(()))
-        })
-        .unwrap();
-        // At another moment each time.
-        let moment = Instant::now() + Duration::from_micros(u64::from(kill * 37));
-        while Instant::now() < moment {}
-        victim.signal(Signal::KILL).unwrap();
-        victim.wait(PATIENCE).unwrap();
-    }
-    assert!(workload.count().unwrap() > before);
-    // A guardian may still be at work.
-    eventually("a target that is let go", PATIENCE, || {
-        Ok(is_untouched(workload.pid()).then_some(()))
-    })
-    .unwrap();
-    workload.assert_sound();
-}
 
 #[test]
 #[ignore = "needs root and CRIU: run cargo xtask test"]

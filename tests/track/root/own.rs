@@ -1,6 +1,6 @@
 //! A process that tracks itself.
 
-use criu_images::track::{DirtySet, Tracker, WriteProtect};
+use criu_images::track::{Content, DirtySet, TrackError, Tracker, WriteProtect};
 use criu_images::{AddrRange, VirtAddr};
 use criu_rs_tests::{Proc, alone};
 
@@ -21,21 +21,25 @@ fn touched(seen: &DirtySet, room: &[u8], start: usize, pages: usize) -> Vec<usiz
 #[ignore = "needs root and CRIU: run cargo xtask test"]
 fn it_is_told_each_page_it_wrote() {
     alone(|| {
-        let (mut room, start) = room(1000);
-        let mut tracker = WriteProtect::of_this_process().unwrap();
-        tracker.look().unwrap();
-        for round in 1..5 {
-            let wrote: Vec<_> = (0..1000).step_by(7 * round).collect();
-            for page in &wrote {
-                room[start + page * 4096 + round] ^= 0xff;
-            }
-            let seen = tracker.look().unwrap();
-            assert_eq!(touched(&seen.written, &room, start, 1000), wrote);
-            assert!(touched(&seen.unknown, &room, start, 1000).is_empty());
-        }
-        // The buffers of the look itself are new to it, at most.
-        assert!(tracker.look().unwrap().unknown.bytes() < 64 << 20);
+        told(&mut WriteProtect::of_this_process().unwrap());
+        told(&mut Content::of(std::process::id()).unwrap());
     });
+}
+
+fn told<T: Tracker<Error = TrackError>>(tracker: &mut T) {
+    let (mut room, start) = room(1000);
+    tracker.look().unwrap();
+    for round in 1..5 {
+        let wrote: Vec<_> = (0..1000).step_by(7 * round).collect();
+        for page in &wrote {
+            room[start + page * 4096 + round] ^= 0xff;
+        }
+        let seen = tracker.look().unwrap();
+        assert_eq!(touched(&seen.written, &room, start, 1000), wrote);
+        assert!(touched(&seen.unknown, &room, start, 1000).is_empty());
+    }
+    // The buffers of the look itself are new to it, at most.
+    assert!(tracker.look().unwrap().unknown.bytes() < 64 << 20);
 }
 
 #[test]

@@ -33,13 +33,24 @@ pub struct Choice {
 /// Looks for the best way to track a process, without touching it.
 ///
 /// [`WriteProtect`] is best where it works: it is exact, works on a task that runs, and takes
-/// nothing from CRIU. [`SoftDirty`] comes next; [`Content`] always works.
+/// nothing from CRIU. [`SoftDirty`] comes next; [`Content`] works on any kernel, with any
+/// process whose memory may be read.
+///
+/// What each costs and what it cannot see is told by [`Way::cost`] and [`Way::blind`].
 ///
 /// # Errors
 /// If there is no such process.
 pub fn best_for(pid: u32) -> Result<Choice, TrackError> {
     let task = Task::open(pid)?;
     let fit = |obstacle: Option<Obstacle>| obstacle.map_or(Fit::Works, Fit::Fails);
+    if !task.may_be_read() {
+        task.check()?;
+        let no = |way| (way, Fit::Fails(Obstacle::Privilege));
+        return Ok(Choice {
+            pid,
+            fits: Way::ALL.map(no).to_vec(),
+        });
+    }
     let soft = match has_soft_dirty() {
         _ if task.is_this_process() => Some(Obstacle::Itself),
         Ok(true) => tracing(&task),
@@ -75,10 +86,6 @@ fn write_protect(task: &Task) -> Result<Option<Obstacle>, TrackError> {
 /// What is in the way of tracing it, as far as can be seen without doing it.
 fn tracing(task: &Task) -> Option<Obstacle> {
     let leader = task.pid().cast_signed();
-    // The same rights are asked for.
-    if std::fs::File::open(task.path("mem")).is_err() {
-        return Some(Obstacle::Privilege);
-    }
     let refusal = refusal(task, leader);
     let is_traced = refusal == Obstacle::Traced;
     let filters = status(task, leader, "Seccomp:");
@@ -104,7 +111,7 @@ fn may_suspend() -> bool {
 }
 
 impl Choice {
-    /// The way that is best.
+    /// The way that is best; [`Content`](Way::Content) too if none works.
     pub fn way(&self) -> Way {
         let works = self.fits.iter().find(|(_, fit)| *fit == Fit::Works);
         works.map_or(Way::Content, |(way, _)| *way)

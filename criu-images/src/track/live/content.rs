@@ -32,9 +32,10 @@ impl Content {
     /// Tracks a process; it may be this one.
     ///
     /// # Errors
-    /// If there is no such process.
+    /// If there is no such process, or its memory is not ours to read:
+    /// [`TrackError::Impossible`].
     pub fn of(pid: u32) -> Result<Self, TrackError> {
-        let task = Task::open(pid)?;
+        let task = Task::open_for(pid, Way::Content)?;
         Ok(Self { task, last: None })
     }
 
@@ -44,7 +45,7 @@ impl Content {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn since(pid: u32, dumped: Digests) -> Result<Self, TrackError> {
-        let task = Task::open(pid)?;
+        let task = Task::open_for(pid, Way::Content)?;
         Ok(Self {
             task,
             last: Some(dumped),

@@ -27,7 +27,7 @@ impl SoftDirty {
     /// If there is no such process, or it cannot be tracked so:
     /// [`TrackError::Impossible`] says why.
     pub fn of(pid: u32) -> Result<Self, TrackError> {
-        let task = Task::open(pid)?;
+        let task = Task::open_for(pid, Way::SoftDirty)?;
         let impossible = |obstacle| TrackError::Impossible {
             pid,
             way: Way::SoftDirty,

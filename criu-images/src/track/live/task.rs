@@ -7,8 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
-use super::error::{Act, TrackError};
+use super::error::{Act, Obstacle, TrackError};
 use crate::memory::PageSize;
+use crate::track::observation::Way;
 use crate::track::vma::Vma;
 
 /// A process. What is read of it is known to be its own, not that of another which got its
@@ -34,6 +35,25 @@ impl Task {
         };
         task.check()?;
         Ok(task)
+    }
+
+    /// The same, to be tracked in this way: its memory must be ours to read.
+    pub(super) fn open_for(pid: u32, way: Way) -> Result<Self, TrackError> {
+        let task = Self::open(pid)?;
+        if task.may_be_read() {
+            return Ok(task);
+        }
+        task.check()?;
+        Err(TrackError::Impossible {
+            pid,
+            way,
+            obstacle: Obstacle::Privilege,
+        })
+    }
+
+    /// Whether this process may read its memory, and so look into all there is to look into.
+    pub(super) fn may_be_read(&self) -> bool {
+        File::open(self.path("mem")).is_ok() && File::open(self.path("pagemap")).is_ok()
     }
 
     pub(super) fn this_process() -> Result<Self, TrackError> {

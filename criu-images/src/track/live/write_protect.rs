@@ -38,7 +38,7 @@ impl WriteProtect {
     /// If there is no such process, or it cannot be tracked so:
     /// [`TrackError::Impossible`] says why.
     pub fn of(pid: u32) -> Result<Self, TrackError> {
-        Self::of_task(Task::open(pid)?)
+        Self::of_task(Task::open_for(pid, Way::WriteProtect)?)
     }
 
     /// Tracks this process.
