@@ -14,6 +14,9 @@ pub(crate) const PID: u32 = 1;
 /// Bytes of a page.
 pub(crate) const PAGE: u64 = 4096;
 
+/// The same, as the length of a buffer.
+pub(crate) const PAGE_BYTES: usize = 4096;
+
 /// Where the memory begins.
 pub(crate) const BASE: u64 = 0x7000_0000_0000;
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use criu_images::VirtAddr;
 use criu_rs_benches::{Measurement, Report, Result, Rounds};
 
-use crate::chain::{PAGE, Random, Written};
+use crate::chain::{self, Random, Written};
 use crate::{PLAN, fetched, pages_of, sequential, warm};
 
 /// Reads for each sample.
@@ -27,7 +27,7 @@ pub(crate) fn measure(written: &Written, report: &mut Report) -> Result<Measurem
     for _ in 0..READS {
         wanted.push(written.parts[usize::try_from(random.below(count))?]);
     }
-    let mut page = [0; PAGE as usize];
+    let mut page = [0; chain::PAGE_BYTES];
     let (mut other, mut third) = (page, page);
     for part in &wanted {
         files[part.folder].read_exact_at(&mut page, part.offset)?;

@@ -17,7 +17,11 @@ fn written() -> Rounds {
     let mut rounds = Rounds::new();
     rounds.task(Release::New, &[(1, PAGES, PRESENT)]);
     let run = |index: u64| {
-        let flags = if index % 7 == 0 { PRESENT } else { PARENT };
+        let flags = if index.is_multiple_of(7) {
+            PRESENT
+        } else {
+            PARENT
+        };
         (1 + index * 10, 10, flags)
     };
     let runs: Vec<_> = (0..PAGES / 10).map(run).collect();
@@ -26,7 +30,7 @@ fn written() -> Rounds {
 }
 
 fn expected() -> Vec<u8> {
-    let page = |page: u64| content(u64::from((page - 1) / 10 % 7 == 0), page);
+    let page = |page: u64| content(u64::from(((page - 1) / 10).is_multiple_of(7)), page);
     (1..=PAGES).flat_map(page).collect()
 }
 
