@@ -13,6 +13,7 @@ mod words;
 
 mod root {
     mod batch;
+    mod elsewhere;
     mod full;
     mod killed;
     mod node;
