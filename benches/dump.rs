@@ -1,5 +1,7 @@
 //! Dumps of large processes: how long they stand still, and how long it takes.
 
+#[path = "dump/choice.rs"]
+mod choice;
 #[path = "dump/limits.rs"]
 mod limits;
 #[path = "dump/target.rs"]
@@ -10,7 +12,6 @@ mod way;
 use std::cell::RefCell;
 use std::env;
 use std::path::Path;
-use std::time::Duration;
 
 use criu_rpc::Criu;
 use criu_rs_benches::{
@@ -18,22 +19,12 @@ use criu_rs_benches::{
     Rounds, Summary, Table, panels, ratios, shown,
 };
 
+use choice::{Choice, Place};
 use target::{Content, TARGET, Target};
 use way::{Sample, Way};
 
-/// Sizes of processes in MiB, unless others are asked for.
-const SIZES: [u32; 5] = [16, 64, 256, 1024, 2048];
-
 /// The size at which contents are compared, in MiB.
 const CONTENT: u32 = 256;
-
-const PLAN: Plan = Plan {
-    warm_up: 1,
-    step: 5,
-    most: 15,
-    limit: Duration::from_secs(75),
-    precision: 0.05,
-};
 
 const METHOD: &str = "\
 A process holds memory and is dumped, and left running, in each way in turn, in another order \
@@ -51,13 +42,8 @@ fn main() -> Result<()> {
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         [TARGET, content, mib] => target::run(content.parse()?, mib.parse()?),
-        [folder] => measure(Path::new(folder), &SIZES),
-        [folder, "--sizes", sizes] => {
-            let sizes: std::result::Result<Vec<u32>, _> =
-                sizes.split(',').map(str::parse).collect();
-            measure(Path::new(folder), &sizes?)
-        }
-        _ => Err("usage: dump FOLDER [--sizes MIB,…], or `cargo xtask bench dump`".into()),
+        [folder, ref choice @ ..] => measure(Path::new(folder), &Choice::parse(choice)?),
+        [] => Err(choice::USAGE.into()),
     }
 }
 
@@ -68,37 +54,66 @@ struct Measured {
     rest: Table,
 }
 
-fn measure(folder: &Path, sizes: &[u32]) -> Result<()> {
+fn measure(folder: &Path, choice: &Choice) -> Result<()> {
     let criu = Criu::find()?;
     let machine = Machine::look(&criu)?;
-    let disk = tempfile::tempdir_in(folder)?;
-    let mut places = vec![("disk", disk.path())];
-    let memory = tempfile::tempdir_in("/dev/shm");
-    if let Ok(memory) = &memory {
-        places.push(("memory", memory.path()));
+    let mut places = Vec::new();
+    for place in &choice.places {
+        let scratch = tempfile::tempdir_in(match place {
+            Place::Disk => folder,
+            Place::Memory => Path::new("/dev/shm"),
+        });
+        match (place, scratch) {
+            // Not every machine has one.
+            (Place::Memory, Err(_)) => {}
+            (_, scratch) => places.push((place.name(), scratch?)),
+        }
     }
+    let plan = &choice.plan;
 
     let mut report = Report::new("Dumps of large processes", METHOD);
     let mut frozen = Vec::new();
     let mut whole = Vec::new();
     for (place, scratch) in &places {
-        for &size in sizes {
-            let measured = at(&criu, Content::Random, size, place, scratch, &Way::ALL)?;
+        for &size in &choice.sizes {
+            let content = Content::Random;
+            let measured = at(
+                &criu,
+                content,
+                size,
+                place,
+                scratch.path(),
+                &choice.ways,
+                plan,
+            )?;
             add(&mut report, &measured)?;
-            if *place == "disk" {
+            if *place == places[0].0 {
                 frozen.extend(measured.frozen.cases);
                 whole.extend(measured.whole.cases);
             }
         }
     }
-    let contents = Content::ALL.into_iter().skip(1);
-    for content in contents.filter(|_| sizes.contains(&CONTENT)) {
-        let ways = [Way::Stock, Way::Rpc, Way::Buffer];
-        let measured = at(&criu, content, CONTENT, "disk", disk.path(), &ways)?;
-        add(&mut report, &measured)?;
+    if let Some((place, scratch)) = places.first() {
+        let mut ways = vec![
+            Way::Stock,
+            Way::Rpc,
+            Way::Buffer,
+            Way::Lz4,
+            Way::Zstd,
+            Way::Dedup,
+        ];
+        ways.retain(|way| choice.ways.contains(way));
+        for content in &choice.contents {
+            let measured = at(&criu, *content, CONTENT, place, scratch.path(), &ways, plan)?;
+            add(&mut report, &measured)?;
+        }
     }
     let target = Target::start(Content::Random, 512 + 16)?;
-    report.table(&limits::table(target.pid(), &places)?);
+    let folders: Vec<_> = places
+        .iter()
+        .map(|(place, scratch)| (*place, scratch.path()))
+        .collect();
+    report.table(&limits::table(target.pid(), &folders)?);
     report.table(&machine.table());
     let svg = report.write(folder, "dump")?;
     let rate = |case: Case| {
@@ -111,7 +126,7 @@ fn measure(folder: &Path, sizes: &[u32]) -> Result<()> {
     let axis = "memory of the process, MiB";
     panels(
         &svg,
-        "Dump to a disk, left running",
+        "Dump, left running",
         &[
             Panel {
                 title: "frozen",
@@ -144,6 +159,7 @@ fn at(
     place: &str,
     scratch: &Path,
     ways: &[Way],
+    plan: &Plan,
 ) -> Result<Measured> {
     let target = Target::start(content, size)?;
     let images = scratch.join("images");
@@ -164,11 +180,11 @@ fn at(
     for (way, id) in ways.iter().zip(&ids).skip(1) {
         rounds.ratio(stock(way), *id, ids[0]);
     }
-    let whole = rounds.run(&PLAN)?;
+    let whole = rounds.run(plan)?;
 
     let of = |index: usize, value: fn(&Sample) -> f64| -> Vec<f64> {
         let samples = samples[index].borrow();
-        samples.iter().skip(PLAN.warm_up).map(value).collect()
+        samples.iter().skip(plan.warm_up).map(value).collect()
     };
     let frozen = |index| of(index, |sample| sample.frozen);
     let cases = ways.iter().enumerate().map(|(index, way)| Case {
@@ -182,7 +198,7 @@ fn at(
         Ok(Ratio {
             name: stock(way),
             interval,
-            is_settled: whole.rounds() >= FEWEST && interval.reach() <= PLAN.precision,
+            is_settled: whole.rounds() >= FEWEST && interval.reach() <= plan.precision,
         })
     });
     let median = |index, value| -> Result<String> {
@@ -203,7 +219,7 @@ fn at(
             unit: "ms",
             cases: cases.collect(),
             ratios: compared.collect::<Result<_>>()?,
-            precision: PLAN.precision,
+            precision: plan.precision,
         },
         whole,
         rest: Table {

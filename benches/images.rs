@@ -84,7 +84,7 @@ fn measure(folder: &Path) -> Result<()> {
     }];
     let go = scratch.path().join("go");
     fs::create_dir(&go)?;
-    match go_criu::build(&go) {
+    match go_criu::build(&go, include_str!("images/go_criu.go")) {
         Ok(program) => peers.push(Peer {
             name: "go-criu",
             program,

@@ -7,12 +7,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ckpt::{dump_and_run, resident};
+use ckpt::{anonymous, dump_and_run, resident};
 use criu_images::source::{Folder, Source as _};
 use criu_images::{Name, proto::StatsEntry};
 use criu_rpc::{Criu, Dump, Pid};
 use criu_rs_benches::Result;
-use criu_stream::{Buffer, Files, Null, PageServer, Sink};
+use criu_stream::{Buffer, Compressed, Compression, Dedup, Files, Null, PageServer, Sink};
 
 /// How a process is dumped. It runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,17 +29,41 @@ pub(crate) enum Way {
     Files,
     /// Our page server, which keeps them in memory and writes them behind.
     Buffer,
+    /// The same, written in LZ4 blocks.
+    Lz4,
+    /// The same, written in zstd blocks.
+    Zstd,
+    /// The same, with zeros left out.
+    Dedup,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Stock,
         Self::RustCriu,
         Self::Rpc,
         Self::Null,
         Self::Files,
         Self::Buffer,
+        Self::Lz4,
+        Self::Zstd,
+        Self::Dedup,
     ];
+
+    /// Its name on the command line.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::RustCriu => "rust-criu",
+            Self::Rpc => "rpc",
+            Self::Null => "null",
+            Self::Files => "files",
+            Self::Buffer => "buffer",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+            Self::Dedup => "dedup",
+        }
+    }
 }
 
 impl fmt::Display for Way {
@@ -51,6 +75,9 @@ impl fmt::Display for Way {
             Self::Null => "server, dropped",
             Self::Files => "server, files",
             Self::Buffer => "server, buffer",
+            Self::Lz4 => "server, buffer, lz4",
+            Self::Zstd => "server, buffer, zstd",
+            Self::Dedup => "server, buffer, no zeros",
         })
     }
 }
@@ -126,14 +153,30 @@ impl Way {
             }
             Self::Null => through(&ours()?, dump, Null::new())?,
             Self::Files => through(&ours()?, dump, Files::new(folder))?,
-            Self::Buffer => {
-                // All that it has, and what comes on top: its last batch is not a whole one.
-                let room = usize::try_from(resident(pid)?)? + (8 << 20);
-                through(&ours()?, dump, Buffer::new(room, Files::new(folder))?)?;
+            Self::Buffer => buffered(&ours()?, dump, pid, Files::new(folder))?,
+            Self::Lz4 => {
+                let files = Compressed::new(folder, Compression::Lz4);
+                buffered(&ours()?, dump, pid, files)?;
+            }
+            Self::Zstd => {
+                let files = Compressed::new(folder, Compression::Zstd(1));
+                buffered(&ours()?, dump, pid, files)?;
+            }
+            Self::Dedup => {
+                let ranges = anonymous(u32::try_from(pid.as_raw())?);
+                let files = Dedup::new(Files::new(folder)).anonymous(move |_| ranges.clone());
+                buffered(&ours()?, dump, pid, files)?;
             }
         }
         Ok(())
     }
+}
+
+/// Through memory that holds all that the process has, and what comes on top: its last
+/// batch is not a whole one.
+fn buffered<S: Sink + 'static>(criu: &Criu, dump: Dump<'_>, pid: Pid, next: S) -> Result<()> {
+    let room = usize::try_from(resident(pid)?)? + (8 << 20);
+    through(criu, dump, Buffer::new(room, next)?)
 }
 
 fn through<S: Sink>(criu: &Criu, dump: Dump<'_>, sink: S) -> Result<()> {

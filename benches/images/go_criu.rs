@@ -5,8 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-const SOURCE: &str = include_str!("go_criu.go");
-
 /// The module, and the release to ask the network for.
 const MODULE: &str = "github.com/checkpoint-restore/go-criu/v7";
 const RELEASE: &str = "v7.2.0";
@@ -14,14 +12,14 @@ const RELEASE: &str = "v7.2.0";
 /// Where Debian's package `golang-github-checkpoint-restore-go-criu-dev` puts it.
 const DEBIAN: &str = "/usr/share/gocode";
 
-/// Builds the peer in `folder`; the error is why there is none.
-pub(crate) fn build(folder: &Path) -> Result<PathBuf, String> {
+/// Builds this program in `folder`; the error is why there is none.
+pub(crate) fn build(folder: &Path, source: &str) -> Result<PathBuf, String> {
     match go(folder, &["version"], &[]) {
         Ok(version) => eprintln!("{}", version.trim()),
         Err(_) => return Err("there is no `go` in PATH".to_owned()),
     }
     let failed = |e| format!("{}: {e}", folder.display());
-    fs::write(folder.join("main.go"), SOURCE).map_err(failed)?;
+    fs::write(folder.join("main.go"), source).map_err(failed)?;
     let build = ["build", "-o", "go_criu", "main.go"];
     if let Some(path) = installed() {
         go(folder, &build, &[("GO111MODULE", "off"), ("GOPATH", &path)])?;

@@ -3,7 +3,6 @@
 mod buffer_size;
 mod digests;
 mod dumping;
-mod gate;
 mod memory;
 mod pre_copy;
 mod request;

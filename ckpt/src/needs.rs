@@ -59,6 +59,10 @@ pub enum Need {
         fd: u32,
         /// The name of the peer, if it has one.
         peer: Option<String>,
+        /// The process at the other end, if one is found that may be looked into.
+        other: Option<u32>,
+        /// What that process is called.
+        command: Option<String>,
     },
     /// A file lock.
     FileLocks {
@@ -200,15 +204,24 @@ impl fmt::Display for Need {
                 f,
                 "process {pid} has a socket connected to {peer}, outside the tree"
             ),
-            Self::UnixPeer { pid, fd, peer } => {
+            Self::UnixPeer {
+                pid,
+                fd,
+                peer,
+                other,
+                command,
+            } => {
                 write!(f, "descriptor {fd} of process {pid} is connected to ")?;
-                match peer {
-                    Some(peer) => write!(f, "{peer}, outside the tree")?,
-                    None => f.write_str("a process outside the tree")?,
+                match (other, command, peer) {
+                    (Some(other), Some(command), _) => {
+                        write!(f, "process {other} ({})", command.escape_debug())?;
+                    }
+                    (_, _, Some(peer)) => f.write_str(peer)?,
+                    _ => f.write_str("a process")?,
                 }
                 return f.write_str(
-                    ": half of a connection cannot be kept; close it, or take the process at its \
-                     other end along by naming a common parent",
+                    ", outside the tree: half of a connection cannot be kept; disconnect it, \
+                     or take the process at its other end along by naming a common parent",
                 );
             }
             Self::FileLocks { pid, file } => {

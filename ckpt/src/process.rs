@@ -36,7 +36,7 @@ pub(crate) struct Process {
 pub(crate) struct Claim(#[expect(dead_code, reason = "held, not used")] OwnedFd);
 
 impl Process {
-    fn read(pid: u32) -> Option<Self> {
+    pub(crate) fn read(pid: u32) -> Option<Self> {
         let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
         Self::parse(pid, &String::from_utf8_lossy(&stat))
     }

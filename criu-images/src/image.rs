@@ -179,6 +179,32 @@ impl<R: BufRead> Image<R> {
         }
     }
 
+    /// Gives the next record to `read` where it lies, if it is one that nothing follows and
+    /// is wholly buffered, and counts it as read; otherwise none, and [`next`](Self::next)
+    /// is to be asked.
+    #[inline]
+    pub(crate) fn next_in_place<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> Result<Option<T>> {
+        if self.done || !self.layout.is_plain() {
+            return Ok(None);
+        }
+        let order = self.header.order;
+        let buffer = self.input.buffered()?;
+        let Some((word, rest)) = buffer.split_first_chunk::<4>() else {
+            return Ok(None);
+        };
+        let length = order.get(*word);
+        let record = usize::try_from(length).ok().and_then(|n| rest.get(..n));
+        let Some(record) = record.filter(|_| length <= self.limit) else {
+            return Ok(None);
+        };
+        let (count, value) = (4 + record.len(), read(record));
+        self.start = self.input.offset();
+        self.input.set_record(self.records);
+        self.input.consume(count);
+        self.records += 1;
+        Ok(Some(value))
+    }
+
     fn advance(&mut self) -> Result<bool> {
         self.passed = false;
         while self.now.is_some() {

@@ -72,6 +72,20 @@ impl<R: BufRead> Input<R> {
         })
     }
 
+    /// As [`fill`](Self::fill), but interrupted reads are for the next call to try again,
+    /// and give nothing.
+    #[inline]
+    pub(crate) fn buffered(&mut self) -> Result<&[u8]> {
+        match self.inner.fill_buf() {
+            Ok(buffer) => Ok(buffer),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(&[]),
+            Err(source) => Err(Error::Io {
+                place: self.place.clone(),
+                source,
+            }),
+        }
+    }
+
     #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
         self.inner.consume(count);

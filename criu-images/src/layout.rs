@@ -116,6 +116,16 @@ impl Layout {
         }
     }
 
+    /// Whether all records from here on are of one message, and followed by nothing.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        match self.shape {
+            Shape::Plain => true,
+            Shape::Pagemap => !self.first,
+            _ => false,
+        }
+    }
+
     /// Whether the next record belongs to the one before.
     pub(crate) fn inside(&self) -> bool {
         self.nested > 0

@@ -58,8 +58,9 @@
 //!
 //! # Features
 //! `archive`: tar archives, plain, gzip and zstd. `dynamic`: the dynamic view, by
-//! `prost-reflect`. `search`: [`Search`], by `regex`. All are on by default. `track`: trackers of running tasks, in
-//! [`mod@track`].
+//! `prost-reflect`. `search`: [`Search`], by `regex`. All are on by default. `mmap`:
+//! `Memory::mapped`, reads without a system call each. `track`: trackers of running tasks,
+//! in [`mod@track`].
 
 mod core_file;
 mod diff;

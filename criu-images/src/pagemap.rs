@@ -56,6 +56,7 @@ impl Run {
     /// # Errors
     /// If a required field is missing; or if there is a field that CRIU 4.2 does not
     /// have, for it may change where content is.
+    #[inline]
     fn from_record(record: &[u8]) -> Result<Self, Defect> {
         let (mut vaddr, mut old, mut new) = (None, None, None);
         let (mut parent, mut flags) = (false, None);
@@ -153,6 +154,19 @@ impl<R: BufRead> Iterator for Pagemap<R> {
         if self.done {
             return None;
         }
+        match self.image.next_in_place(Run::from_record) {
+            Ok(Some(Ok(run))) => return Some(Ok(run)),
+            Ok(Some(Err(defect))) => {
+                self.done = true;
+                return Some(Err(self.image.malformed(defect)));
+            }
+            Ok(None) => {}
+            Err(error) => {
+                self.done = true;
+                return Some(Err(error));
+            }
+        }
+        // The head's record, the end, one across two fillings of the buffer, a broken one.
         let run = match self.image.next() {
             Ok(Some(record)) => {
                 debug_assert_eq!(record.schema(), WANTED);

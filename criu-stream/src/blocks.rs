@@ -86,6 +86,7 @@ pub(crate) fn name(pages_id: u32) -> String {
 }
 
 /// Writes one.
+#[derive(Debug)]
 pub(crate) struct BlockWriter {
     file: File,
     path: PathBuf,

@@ -128,6 +128,14 @@ pub enum PeerDefect {
         /// The run.
         run: Run,
     },
+    /// A lazy restore asks for pages of which there are none in the images.
+    #[error("{} pages at {:#x} of {target} are asked for, and are not in the images: see that they are those the restore was begun with", run.pages, run.vaddr)]
+    NotHere {
+        /// Whose.
+        target: Target,
+        /// What was asked for.
+        run: Run,
+    },
     /// More than the limit that was set.
     #[error("more than {limit} {what}")]
     TooMuch {

@@ -2,6 +2,8 @@
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, recvmsg};
@@ -11,6 +13,12 @@ const AHEAD: usize = 64 << 10;
 
 /// Runs up to this long, in bytes, are read ahead of; longer ones are worth a call each.
 const SMALL: usize = 32 << 10;
+
+/// How long to look for more before waiting to be woken. CRIU hands pages over in steps of
+/// some microseconds. To be woken for each costs it more than a step, and may bring this
+/// thread to CRIU's processor, where neither gets on. Shorter gaps than this are most; a
+/// multiple of it is no better.
+const LOOK: Duration = Duration::from_micros(50);
 
 /// A socket, read with as few calls as content allows.
 #[derive(Debug)]
@@ -22,6 +30,8 @@ pub(crate) struct Inlet {
     end: usize,
     /// Whether to look ahead: runs have been small of late.
     small: bool,
+    /// Whether there is a processor to look for more with.
+    looks: bool,
 }
 
 impl Inlet {
@@ -32,6 +42,7 @@ impl Inlet {
             start: 0,
             end: 0,
             small: false,
+            looks: thread::available_parallelism().is_ok_and(|count| count.get() > 1),
         }
     }
 
@@ -46,11 +57,8 @@ impl Inlet {
             debug_assert_eq!(self.start, self.end);
             let wanted = if self.small { AHEAD } else { out.len() - done };
             let staged = &mut self.staged[..wanted];
-            let count = receive(
-                &self.socket,
-                &mut [IoSliceMut::new(staged)],
-                RecvFlags::empty(),
-            )?;
+            let mut parts = [IoSliceMut::new(staged)];
+            let count = receive(&self.socket, &mut parts, self.looks)?;
             if count == 0 {
                 break;
             }
@@ -67,19 +75,15 @@ impl Inlet {
         let mut done = self.unstage(out);
         while done < out.len() {
             debug_assert_eq!(self.start, self.end);
-            // For a long run, the kernel may wait for all of it and its successor's header.
-            let (ahead, flags) = if self.small {
-                (AHEAD, RecvFlags::empty())
-            } else {
-                (header, RecvFlags::WAITALL)
-            };
+            // With a long run, its successor's header may come.
+            let ahead = if self.small { AHEAD } else { header };
             let rest = &mut out[done..];
             let wanted = rest.len();
             let mut parts = [
                 IoSliceMut::new(rest),
                 IoSliceMut::new(&mut self.staged[..ahead]),
             ];
-            let count = receive(&self.socket, &mut parts, flags)?;
+            let count = receive(&self.socket, &mut parts, self.looks)?;
             if count == 0 {
                 break;
             }
@@ -111,13 +115,26 @@ impl Inlet {
     }
 }
 
-fn receive(socket: &OwnedFd, parts: &mut [IoSliceMut<'_>], flags: RecvFlags) -> io::Result<usize> {
+/// Receives what is there, at least a byte unless the other side has ended.
+fn receive(socket: &OwnedFd, parts: &mut [IoSliceMut<'_>], looks: bool) -> io::Result<usize> {
+    let mut until = None;
+    let mut flags = if looks {
+        RecvFlags::DONTWAIT
+    } else {
+        RecvFlags::empty()
+    };
     loop {
         // Descriptors that come along are closed by the kernel.
         let mut control = RecvAncillaryBuffer::default();
         match recvmsg(socket, parts, &mut control, flags) {
             Ok(message) => return Ok(message.bytes),
             Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if flags.contains(RecvFlags::DONTWAIT) => {
+                let now = Instant::now();
+                if now >= *until.get_or_insert(now + LOOK) {
+                    flags = RecvFlags::empty();
+                }
+            }
             Err(errno) => return Err(errno.into()),
         }
     }

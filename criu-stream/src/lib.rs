@@ -29,17 +29,22 @@
 //! # }
 //! ```
 //!
+//! The other way, a [`PageSource`] gives the pages of a dump to a restore that has a tree run
+//! before its memory is there.
+//!
 //! Only pagemaps and pages go through the socket; CRIU itself writes all other images.
 //!
 //! # What it can be trusted with
 //! Any bytes from the other side. There is no panic, and no memory is taken on its word: a
-//! server has one batch, a [`Buffer`] what it was made with.
+//! server has one batch, a [`Buffer`] what it was made with, a [`PageSource`] 4 MiB and the
+//! pagemaps of the tasks it was asked for.
 //!
 //! # Features
 //! `compress`, on by default: pages in compressed blocks, zstd and LZ4.
 //!
 //! # What it does not do
-//! It starts no CRIU, and reads no TLS. It gives no pages out: a lazy restore asks others.
+//! It starts no CRIU, and reads no TLS. It does not fill pages in itself: a
+//! lazy restore has `criu lazy-pages` for that, to which a [`PageSource`] gives them.
 
 mod arena;
 mod batch;
@@ -47,7 +52,9 @@ mod batch;
 mod blocks;
 mod error;
 mod inlet;
+mod messages;
 mod page_server;
+mod page_source;
 mod parent;
 mod sink;
 mod wire;
@@ -57,6 +64,7 @@ pub use batch::{Batch, Item};
 pub use blocks::{BlockReader, Compression, expand, forget};
 pub use error::{Error, PeerDefect, Result};
 pub use page_server::{PageServer, Taken};
+pub use page_source::{Given, PageSource};
 pub use parent::Parent;
 #[cfg(feature = "compress")]
 pub use sink::Compressed;

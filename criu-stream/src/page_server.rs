@@ -10,6 +10,7 @@ use rustix::net::{SendFlags, Shutdown};
 use crate::batch::{Batch, page_bytes};
 use crate::error::{Error, PeerDefect, Result};
 use crate::inlet::Inlet;
+use crate::messages::Messages;
 use crate::parent::Parent;
 use crate::sink::Sink;
 use crate::wire::{Command, HeaderSize, LONGEST, Target};
@@ -113,19 +114,17 @@ impl<S: Sink> PageServer<S> {
             sink,
             parent,
             page,
-            headers,
             limit,
             batch,
             failed: None,
             opened: BTreeSet::new(),
             open: None,
             bytes: 0,
-            messages: 0,
+            messages: Messages::new(headers),
         };
         let result = session.run();
         let Session {
             sink,
-            headers,
             bytes,
             messages,
             ..
@@ -137,8 +136,8 @@ impl<S: Sink> PageServer<S> {
         result.map(|()| Taken {
             sink,
             bytes,
-            messages,
-            headers,
+            messages: messages.count(),
+            headers: messages.headers(),
         })
     }
 }
@@ -149,7 +148,6 @@ struct Session<'a, S> {
     sink: S,
     parent: Option<Parent>,
     page: PageSize,
-    headers: Option<HeaderSize>,
     limit: u64,
     batch: Batch,
     /// Why nothing is given to the sink any more.
@@ -158,7 +156,7 @@ struct Session<'a, S> {
     /// The target that is open, and the end of its last run.
     open: Option<(Target, u64)>,
     bytes: u64,
-    messages: u64,
+    messages: Messages,
 }
 
 impl<S: Sink> Session<'_, S> {
@@ -183,46 +181,10 @@ impl<S: Sink> Session<'_, S> {
     }
 
     fn next(&mut self) -> Result<Command> {
-        let mut bytes = [0; LONGEST];
-        let first = self.messages == 0;
-        let size = self.headers.map_or(LONGEST, HeaderSize::bytes);
-        let known = if first { 24 } else { size };
-        let count = self.inlet.header(&mut bytes[..known]);
-        let mut count = count.map_err(|e| self.socket("read a header", e))?;
-        self.messages += 1;
-        if count < known {
-            return Err(self.defect(PeerDefect::Cut));
-        }
-        if first {
-            let start = bytes.first_chunk().unwrap_or(&[0; 24]);
-            let size = self.settle(HeaderSize::told_by(start))?;
-            let rest = self.inlet.header(&mut bytes[known..size.bytes()]);
-            count += rest.map_err(|e| self.socket("read a header", e))?;
-            if count < size.bytes() {
-                return Err(self.defect(PeerDefect::Cut));
-            }
-        }
-        let size = self.headers.unwrap_or(HeaderSize::Wide);
-        Command::decode(&bytes, size).map_err(|defect| self.defect(defect))
-    }
-
-    /// The size of headers, by what is known and what the first one tells.
-    fn settle(&mut self, found: Option<HeaderSize>) -> Result<HeaderSize> {
-        let size = match (self.headers, found) {
-            (Some(stated), Some(found)) if stated != found => {
-                return Err(self.defect(PeerDefect::OtherSize { found, stated }));
-            }
-            (Some(size), _) | (None, Some(size)) => size,
-            // An end without a beginning. A wide one is sent whole, so its rest is there.
-            (None, None) => match self.inlet.has_more() {
-                Ok(true) => HeaderSize::Wide,
-                Ok(false) => HeaderSize::Narrow,
-                Err(error) => return Err(self.socket("read a header", error)),
-            },
-        };
-        self.headers = Some(size);
+        let next = self.messages.next(self.inlet);
+        let (bytes, size) = next.map_err(|error| self.failed.take().unwrap_or(error))?;
         self.batch.set_headers(size);
-        Ok(size)
+        Command::decode(&bytes, size).map_err(|defect| self.defect(defect))
     }
 
     fn open(&mut self, target: Target) -> Result<()> {
@@ -290,7 +252,7 @@ impl<S: Sink> Session<'_, S> {
 
     /// Receives the content of a run, a batch at a time.
     fn receive(&mut self, mut run: Run) -> Result<()> {
-        let header = self.headers.map_or(LONGEST, HeaderSize::bytes);
+        let header = self.messages.headers().map_or(LONGEST, HeaderSize::bytes);
         while run.pages > 0 {
             if self.batch.is_full() {
                 self.give();
@@ -347,18 +309,13 @@ impl<S: Sink> Session<'_, S> {
 
     /// What the sink said comes first: it is why the other side went away, or is told to.
     fn defect(&mut self, defect: PeerDefect) -> Error {
-        self.failed.take().unwrap_or(Error::Peer {
-            message: self.messages,
-            defect,
-        })
+        let defect = self.messages.defect(defect);
+        self.failed.take().unwrap_or(defect)
     }
 
     fn socket(&mut self, what: &'static str, source: io::Error) -> Error {
-        self.failed.take().unwrap_or(Error::Socket {
-            what,
-            messages: self.messages,
-            source,
-        })
+        let error = self.messages.socket(what, source);
+        self.failed.take().unwrap_or(error)
     }
 }
 

@@ -17,6 +17,9 @@ const GET: u32 = 7;
 const CLOSE: u32 = 0x1023;
 const FORCE_CLOSE: u32 = 0x1024;
 
+/// No process has a larger number, or this one (`PID_MAX_LIMIT`).
+const PIDS: u64 = 1 << 22;
+
 /// All `PE_*` flags of CRIU 4.2. What another means for the bytes that follow, nobody knows.
 const KNOWN_FLAGS: u32 = Run::PARENT | Run::LAZY | Run::PRESENT;
 
@@ -52,11 +55,22 @@ impl HeaderSize {
     ///
     /// A dump begins with `OPEN2` or `PARENT`, whose address and count are zero and whose
     /// target is not: where a narrow header has its target, a wide one has its address.
-    /// A connection that begins with its end says nothing.
+    /// A lazy restore begins with `GET`, of a task and at an address: where a narrow header
+    /// has its address, a wide one has its count, and CRIU asks for 1024 pages at most.
+    /// Few numbers of processes look like an address, and then this says nothing; nor does
+    /// a connection that begins with its end.
     pub(crate) fn told_by(first: &[u8; 24]) -> Option<Self> {
         let [cmd] = words(first);
-        let [_, _, last] = longs(first);
+        let [_, middle, last] = longs(first);
         match cmd & 0xffff {
+            GET => {
+                let is_address = |number| number != 0 && number % 4096 == 0;
+                match (is_address(middle) && last < PIDS, is_address(last)) {
+                    (true, false) => Some(Self::Narrow),
+                    (false, true) => Some(Self::Wide),
+                    _ => None,
+                }
+            }
             OPEN | OPEN2 | PARENT if last != 0 => Some(Self::Narrow),
             OPEN | OPEN2 | PARENT => Some(Self::Wide),
             _ => None,
@@ -131,20 +145,13 @@ pub(crate) enum Command {
 impl Command {
     /// Reads a header of this size.
     pub(crate) fn decode(bytes: &[u8; LONGEST], size: HeaderSize) -> Result<Self, PeerDefect> {
-        let (cmd, run, id) = match size {
-            HeaderSize::Wide => {
-                let [cmd] = words(bytes);
-                let [_, pages, vaddr, id] = longs(bytes);
-                (cmd, (vaddr, pages), id)
-            }
-            HeaderSize::Narrow => {
-                let [cmd, pages] = words(bytes);
-                let [_, vaddr, id] = longs(bytes);
-                (cmd, (vaddr, pages.into()), id)
-            }
-        };
+        let Fields {
+            cmd,
+            pages,
+            vaddr,
+            id,
+        } = Fields::read(bytes, size);
         let add = |flags| {
-            let (vaddr, pages) = run;
             let run = Run {
                 vaddr,
                 pages,
@@ -186,19 +193,123 @@ impl Command {
             Self::Add { target, run } => (ADD_F | run.flags << 16, run, target.encode()),
             Self::Close => (FORCE_CLOSE, none, 0),
         };
-        let mut out = cmd.to_ne_bytes().to_vec();
-        match size {
-            // The padding is whatever was on CRIU's stack.
-            HeaderSize::Wide => out.extend([0xa5; 4].into_iter().chain(run.pages.to_ne_bytes())),
-            HeaderSize::Narrow => out.extend(u32::try_from(run.pages).unwrap().to_ne_bytes()),
+        Fields::of(cmd, run, id).write(size)
+    }
+}
+
+/// One message of a lazy restore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Pages of a task from an address on; fewer may be given.
+    Get { pid: u32, vaddr: u64, pages: u64 },
+    /// That was all. The answer is a status.
+    Close,
+}
+
+impl Request {
+    /// Reads a header of this size.
+    pub(crate) fn decode(bytes: &[u8; LONGEST], size: HeaderSize) -> Result<Self, PeerDefect> {
+        let Fields {
+            cmd,
+            pages,
+            vaddr,
+            id,
+        } = Fields::read(bytes, size);
+        match cmd {
+            // The number of the process as it is, without a type.
+            GET => match u32::try_from(id) {
+                Ok(pid) => Ok(Self::Get { pid, vaddr, pages }),
+                Err(_) => Err(PeerDefect::Target { id }),
+            },
+            CLOSE | FORCE_CLOSE => Ok(Self::Close),
+            command => Err(PeerDefect::Command { command }),
         }
-        out.extend(run.vaddr.to_ne_bytes());
-        out.extend(id.to_ne_bytes());
+    }
+
+    /// Writes a header, as CRIU would. For tests.
+    #[cfg(test)]
+    pub(crate) fn encode(self, size: HeaderSize) -> Vec<u8> {
+        let (cmd, vaddr, pages, pid) = match self {
+            Self::Get { pid, vaddr, pages } => (GET, vaddr, pages, pid),
+            Self::Close => (CLOSE, 0, 0, 0),
+        };
+        let run = Run {
+            vaddr,
+            pages,
+            flags: 0,
+        };
+        Fields::of(cmd, run, pid.into()).write(size)
+    }
+}
+
+/// What `GET` is answered with, before the content of the run.
+pub(crate) fn given(pid: u32, run: Run, size: HeaderSize) -> Vec<u8> {
+    Fields::of(ADD_F | Run::PRESENT << 16, run, pid.into()).write(size)
+}
+
+/// What is in every header.
+struct Fields {
+    /// A command, and flags above it.
+    cmd: u32,
+    pages: u64,
+    vaddr: u64,
+    id: u64,
+}
+
+impl Fields {
+    fn of(cmd: u32, run: Run, id: u64) -> Self {
+        Self {
+            cmd,
+            pages: run.pages,
+            vaddr: run.vaddr,
+            id,
+        }
+    }
+
+    fn read(bytes: &[u8; LONGEST], size: HeaderSize) -> Self {
+        match size {
+            HeaderSize::Wide => {
+                let [cmd] = words(bytes);
+                let [_, pages, vaddr, id] = longs(bytes);
+                Self {
+                    cmd,
+                    pages,
+                    vaddr,
+                    id,
+                }
+            }
+            HeaderSize::Narrow => {
+                let [cmd, pages] = words(bytes);
+                let [_, vaddr, id] = longs(bytes);
+                Self {
+                    cmd,
+                    pages: pages.into(),
+                    vaddr,
+                    id,
+                }
+            }
+        }
+    }
+
+    fn write(&self, size: HeaderSize) -> Vec<u8> {
+        let mut out = self.cmd.to_ne_bytes().to_vec();
+        match size {
+            HeaderSize::Wide => {
+                // Of CRIU it is whatever was on its stack, so nobody may count on it.
+                out.extend([if cfg!(test) { 0xa5 } else { 0 }; 4]);
+                out.extend(self.pages.to_ne_bytes());
+            }
+            // Nobody here writes more than that.
+            HeaderSize::Narrow => {
+                out.extend(u32::try_from(self.pages).unwrap_or(u32::MAX).to_ne_bytes());
+            }
+        }
+        out.extend(self.vaddr.to_ne_bytes());
+        out.extend(self.id.to_ne_bytes());
         out
     }
 }
 
-/// The native numbers at the start of a header; the peer has our byte order, as CRIU has it.
 fn words<const N: usize>(bytes: &[u8]) -> [u32; N] {
     let mut chunks = bytes.chunks_exact(4);
     std::array::from_fn(|_| {
@@ -282,6 +393,21 @@ mod tests {
             }
             let end = Command::Close.encode(size);
             assert_eq!(HeaderSize::told_by(end[..24].try_into().unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn requests_come_back_and_the_first_tells_its_size() {
+        for size in SIZES {
+            for (pid, vaddr, pages) in [(1, 0x1_0000, 1), (4_194_303, 0x7fff_f000, 1024)] {
+                let request = Request::Get { pid, vaddr, pages };
+                let bytes = request.encode(size);
+                assert_eq!(Request::decode(&padded(&bytes), size), Ok(request));
+                let first = bytes[..24].try_into().unwrap();
+                assert_eq!(HeaderSize::told_by(first), Some(size));
+            }
+            let close = Request::Close.encode(size);
+            assert_eq!(Request::decode(&padded(&close), size), Ok(Request::Close));
         }
     }
 

@@ -1,12 +1,15 @@
 #![allow(unsafe_code)]
-//! What the targets of images share: a bound on memory, and what the first bytes of an
-//! input say.
+//! What the targets share: a bound on memory, what the first bytes of an input say, and a
+//! dump for those who have to do with one.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::fs::{self, File};
 use std::io::BufReader;
 
-use criu_images::Kind;
+use criu_images::proto::{PagemapEntry, PagemapHead};
+use criu_images::{Header, ImageWriter, Kind, Name};
+use tempfile::TempDir;
 
 /// The most memory that reading an image may take, whatever is in it.
 const LIMIT: usize = 16 << 20;
@@ -79,4 +82,34 @@ pub fn pieces(bytes: &[u8], length: u8) -> BufReader<&[u8]> {
         length => length.into(),
     };
     BufReader::with_capacity(length, bytes)
+}
+
+/// A folder with a dump in `1`, of process 7: a page at 0x10000, which may come later, and
+/// sixteen at 0x1000000. In memory, if that is possible.
+pub fn parent_of_all() -> TempDir {
+    let made = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let made = made.expect("a folder to work in");
+    write_dump(&made).expect("a dump to refer to");
+    made
+}
+
+fn write_dump(made: &TempDir) -> Result<(), Box<dyn std::error::Error>> {
+    let folder = made.path().join("1");
+    fs::create_dir(&folder)?;
+    let name = Name::numbered(Kind::Pagemap, 7).ok_or("a name")?;
+    let file = File::create(folder.join(name.to_string()))?;
+    let mut pagemap = ImageWriter::new(Kind::Pagemap, Header::default(), file)?;
+    pagemap.entry(&PagemapHead { pages_id: 1 })?;
+    let runs = [(0x1_0000, 1u32), (0x100_0000, 16)];
+    for (vaddr, pages) in runs {
+        pagemap.entry(&PagemapEntry {
+            vaddr,
+            compat_nr_pages: pages,
+            flags: Some(6),
+            ..PagemapEntry::default()
+        })?;
+    }
+    pagemap.finish()?;
+    fs::write(folder.join("pages-1.img"), vec![9; 17 << 12])?;
+    Ok(())
 }

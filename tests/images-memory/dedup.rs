@@ -1,6 +1,5 @@
 //! A set as a child of another: the same memory, and CRIU restores it.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -64,7 +63,6 @@ fn a_child_has_the_memory_it_was_made_of() {
         failure_persistence: None,
         ..Config::default()
     };
-    let outcomes = Cell::new((0, 0, 0));
     TestRunner::new(config)
         .run(&rounds(2..5), |rounds| {
             let written = crate::model::write(&rounds);
@@ -74,7 +72,8 @@ fn a_child_has_the_memory_it_was_made_of() {
                 let before = state(&base);
                 let out = written.root().join(format!("child-{older}"));
                 let base_chain = Chain::open(&base).unwrap();
-                let (whole, broken, shared) = outcomes.get();
+                let lost = |page: &Result<Vec<u8>, Origin>| matches!(page, Err(Origin::Lost(_)));
+                let lost = pages(&open(&last)).values().any(lost);
                 match dedup_against(&written.chain(), &base_chain, &out) {
                     Ok(done) => {
                         let (expected, there) = (pages(&open(&last)), pages(&open(&base)));
@@ -89,10 +88,10 @@ fn a_child_has_the_memory_it_was_made_of() {
                         assert_eq!(done.bytes, done.pages * PAGE);
                         let link = fs::read_link(out.join("parent")).unwrap();
                         assert_eq!(link, Path::new("..").join(older.to_string()));
-                        outcomes.set((whole + 1, broken, shared + both));
+                        assert!(!lost);
                     }
                     Err(Error::Unreadable { .. }) => {
-                        outcomes.set((whole, broken + 1, shared));
+                        assert!(lost);
                         assert!(!out.exists(), "nothing is left of what failed");
                     }
                     Err(other) => panic!("{other}"),
@@ -102,12 +101,6 @@ fn a_child_has_the_memory_it_was_made_of() {
             Ok(())
         })
         .unwrap();
-    // The cases are others each time; of each kind there were some.
-    let (whole, broken, shared) = outcomes.get();
-    assert!(
-        whole > 0 && broken > 0 && shared > 0,
-        "{whole} {broken} {shared}"
-    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod flatten;
 mod hostile;
 mod live;
 mod model;
+mod parallel;
 mod recorded;
 mod rounds;
 mod search;

@@ -159,6 +159,7 @@ fn chains_are_as_the_model_says() {
             let written = write(&rounds);
             let memory = written.chain().task(7).unwrap().unwrap();
             check(&memory, &rounds);
+            check(&memory.mapped().unwrap(), &rounds);
             Ok(())
         })
         .unwrap();

@@ -131,9 +131,17 @@ fn replace(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// Breaks one thing, and tells what, or nothing if it would not be one.
-fn corrupt(folder: &Path, seeded: &mut Seeded) -> Option<String> {
-    let names = names(folder);
+/// What can happen to a set: a file gone, cut, or without one of its bytes; the runs of a
+/// pagemap changed; the parent link moved; a page punched.
+const WAYS: usize = 6;
+
+/// Breaks one thing in this way, and tells what, or nothing if it would not be one.
+fn corrupt(folder: &Path, way: usize, seeded: &mut Seeded) -> Option<String> {
+    let mut names = names(folder);
+    let only = [(3, "pagemap-"), (5, "pages-")];
+    if let Some((_, prefix)) = only.into_iter().find(|(only, _)| *only == way) {
+        names.retain(|name| name.starts_with(prefix));
+    }
     let file = &names[seeded.below(names.len())];
     let name = Name::parse(file).unwrap();
     let path = folder.join(file);
@@ -149,7 +157,7 @@ fn corrupt(folder: &Path, seeded: &mut Seeded) -> Option<String> {
         .and_then(<[u8]>::first_chunk)
         .map_or(0, length)
         + 12;
-    match seeded.below(6) {
+    match way {
         0 if !alone(kind) => {
             fs::remove_file(path).unwrap();
             Some(format!("{file} removed"))
@@ -157,8 +165,8 @@ fn corrupt(folder: &Path, seeded: &mut Seeded) -> Option<String> {
         1 => {
             let cut = seeded.below(bytes.len());
             let told = !alone(kind) || (!kind.is_raw() && !borders(name, &bytes).contains(&cut));
-            // A file may be open many times.
-            let again = kind == Kind::Fdinfo && borders(name, &bytes).contains(&cut) && cut > 8;
+            // A file may be open many times, and a task have none open.
+            let again = kind == Kind::Fdinfo && borders(name, &bytes).contains(&cut);
             if !told || again || (kind == Kind::GhostFile && cut > flat) {
                 return None;
             }
@@ -248,7 +256,8 @@ fn three_hundred_corruptions_are_found() {
             // Whoever changes a file makes a new one.
             fs::hard_link(whole.join(&name), scratch.path().join(&name)).unwrap();
         }
-        let Some(what) = corrupt(scratch.path(), &mut seeded) else {
+        // Fifty of each way.
+        let Some(what) = corrupt(scratch.path(), done % WAYS, &mut seeded) else {
             continue;
         };
         done += 1;

@@ -5,6 +5,7 @@
 //! | a folder of one's own | [`Scratch`] |
 //! | a child that dies with the test, and all its own with it | [`Spawned`] |
 //! | facts about a process | [`Proc`] |
+//! | moments to kill something at | [`Moments`] |
 //! | proof that this process is as it was | [`Census`], inside [`alone()`] |
 //! | a CRIU that says what the test wants | [`FakeCriu`] and its [`Step`]s |
 //! | a process worth dumping, that knows when it is damaged | [`Workload`] |
@@ -16,6 +17,7 @@
 mod alone;
 mod census;
 mod fake;
+mod moments;
 mod patience;
 mod proc;
 /// The messages on the socket; the client keeps its own to itself.
@@ -33,6 +35,7 @@ pub use fake::player::play_as_criu;
 pub use fake::script::{Passed, Step, Stream};
 pub use fake::state::PeerState;
 pub use fake::{Datagram, FakeCriu, TASK_PID};
+pub use moments::Moments;
 pub use patience::eventually;
 pub use proc::{Proc, State, Thread};
 pub use real::real_criu;

@@ -15,6 +15,8 @@ mod target;
 
 mod root {
     mod failures;
+    mod full;
     mod kinds;
+    mod lazy;
     mod restored;
 }

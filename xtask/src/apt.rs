@@ -160,7 +160,8 @@ pub(crate) fn require() -> Result<(), Failure> {
 }
 
 /// Walks apt-cache's listing from a package through libraries alone: what
-/// only a program among the dependencies needs is left out.
+/// only a program among the dependencies needs is left out. One library has a name that
+/// does not say so.
 ///
 /// A package stands at the start of a line, below it what it depends on; a
 /// virtual package is in angle brackets, and a foreign architecture's twin is
@@ -183,7 +184,7 @@ fn libraries(listing: &str, package: &str) -> Vec<String> {
             open.extend(
                 below
                     .iter()
-                    .filter(|n| n.starts_with("lib") && !n.contains(':')),
+                    .filter(|n| (n.starts_with("lib") || **n == "zlib1g") && !n.contains(':')),
             );
         }
     }
@@ -199,6 +200,7 @@ mod tests {
         let listing = "\
 criu
   PreDepends: libnet9
+  Depends: zlib1g
   Depends: python3
  |Depends: libalternative
   Depends: <libvirtual>
@@ -214,6 +216,7 @@ libgcc-s1
 python3
   Depends: libpython3-stdlib
 libpython3-stdlib
+zlib1g
 <libvirtual>
 libprovider
 libalternative
@@ -221,7 +224,14 @@ libc6:i386
 ";
         assert_eq!(
             libraries(listing, "criu"),
-            ["criu", "libalternative", "libc6", "libgcc-s1", "libnet9"]
+            [
+                "criu",
+                "libalternative",
+                "libc6",
+                "libgcc-s1",
+                "libnet9",
+                "zlib1g"
+            ]
         );
     }
 }

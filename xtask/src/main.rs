@@ -41,6 +41,12 @@ const COMMANDS: &[Command] = &[
         run: criu::run,
     },
     Command {
+        name: "program",
+        arguments: "NAME",
+        help: "find a program that tests start, or unpack Debian's under target; print its path",
+        run: program::run,
+    },
+    Command {
         name: "demo",
         arguments: "",
         help: "the main job on real input, set-up included",

@@ -1,25 +1,29 @@
-//! Programs of Debian that the tests work with.
+//! Programs of Debian that the tests work with: `cargo xtask program`.
+
+mod debian;
 
 use std::env;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::apt::{self, PrivateApt};
+use crate::apt;
 use crate::failure::Failure;
 use crate::process;
-use crate::provision::{BOOKWORM, Loader, lock};
-use crate::sources::Archive;
+use crate::provision::lock;
 
+use debian::Package;
+
+/// A program that tests start.
 pub(crate) struct Program {
-    name: &'static str,
+    pub(crate) name: &'static str,
     /// Where its path can be named.
-    variable: &'static str,
-    /// What it is in, and what that needs beside libraries.
-    packages: &'static [&'static str],
-    /// Where it is in them.
-    path: &'static str,
+    pub(crate) variable: &'static str,
+    /// Whether the first on PATH will do.
+    installed: bool,
+    /// What it tells its version for.
+    version: &'static str,
+    package: Package,
     advice: &'static str,
 }
 
@@ -27,8 +31,9 @@ pub(crate) struct Program {
 pub(crate) const GDB: Program = Program {
     name: "gdb",
     variable: "GDB",
-    packages: &["gdb-minimal"],
-    path: "usr/bin/gdb",
+    installed: true,
+    version: "--version",
+    package: Package::new(&["gdb-minimal"], "usr/bin/gdb"),
     advice: "install gdb, or set GDB to its path",
 };
 
@@ -36,19 +41,76 @@ pub(crate) const GDB: Program = Program {
 pub(crate) const REDIS: Program = Program {
     name: "redis-server",
     variable: "REDIS",
-    packages: &["redis-server", "redis-tools"],
-    path: "usr/bin/redis-server",
+    installed: true,
+    version: "--version",
+    package: Package::new(&["redis-server", "redis-tools"], "usr/bin/redis-server"),
     advice: "install redis-server, or set REDIS to its path",
 };
 
+/// What jobs are left running in.
+pub(crate) const TMUX: Program = Program {
+    name: "tmux",
+    variable: "TMUX_PROGRAM",
+    installed: true,
+    version: "-V",
+    package: Package::new(&["tmux"], "usr/bin/tmux"),
+    advice: "install tmux, or set TMUX_PROGRAM to its path",
+};
+
+/// A runtime with an event loop and threads. Debian's, whatever is on PATH, for others are
+/// built otherwise.
+pub(crate) const NODE: Program = Program {
+    name: "node",
+    variable: "NODE",
+    installed: false,
+    version: "--version",
+    package: Package::new(
+        &[
+            "nodejs",
+            "node-acorn",
+            "node-cjs-module-lexer",
+            "node-undici",
+        ],
+        "usr/bin/node",
+    )
+    .rooted(),
+    advice: "set NODE to the path of a Node.js",
+};
+
+/// What lays networks between servers.
+pub(crate) const IP: Program = Program {
+    name: "ip",
+    variable: "IP",
+    installed: true,
+    version: "-V",
+    package: Package::new(&["iproute2"], "bin/ip"),
+    advice: "install iproute2, or set IP to the path of ip",
+};
+
+/// Every program there is.
+pub(crate) const PROGRAMS: [&Program; 5] = [&GDB, &REDIS, &TMUX, &NODE, &IP];
+
+/// `cargo xtask program NAME`: its path, alone.
+pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
+    let names = || {
+        let names: Vec<_> = PROGRAMS.iter().map(|program| program.name).collect();
+        Failure::Usage(format!("program NAME, one of {}", names.join(", ")))
+    };
+    let [name] = args else { return Err(names()) };
+    let program = PROGRAMS.iter().find(|program| program.name == name);
+    let path = program.ok_or_else(names)?.find(root)?;
+    println!("{}", path.display());
+    Ok(())
+}
+
 impl Program {
-    /// The one that is named, the first on PATH, an earlier provision; else that of Debian,
-    /// unpacked below `target`.
+    /// The one that is named, the first on PATH if that will do, an earlier provision; else
+    /// that of Debian, unpacked below `target`.
     pub(crate) fn find(&self, root: &Path) -> Result<PathBuf, Failure> {
         if let Some(named) = env::var_os(self.variable).filter(|value| !value.is_empty()) {
             return self.works(PathBuf::from(named));
         }
-        if let Some(installed) = process::find_in_path(self.name) {
+        if let Some(installed) = process::find_in_path(self.name).filter(|_| self.installed) {
             return self.works(installed);
         }
         let target = root.join("target");
@@ -68,36 +130,14 @@ impl Program {
                         .map_err(|e| Failure::file("remove", leftover, &e))?;
                 }
             }
-            self.build(&aside)?;
+            self.package.build(self.name, &aside)?;
             fs::rename(&aside, &home).map_err(|e| Failure::file("create", &home, &e))?;
         }
         self.works(program)
     }
 
-    fn build(&self, aside: &Path) -> Result<(), Failure> {
-        let loader = Loader::of(&apt::architecture()?)?;
-        let archive = Archive::of_this_machine()?;
-        let name = self.name;
-        eprintln!("provisioning {name} of Debian {} ...", BOOKWORM.name);
-        let scratch = aside.join("apt");
-        let apt = PrivateApt::create(&scratch, &archive, BOOKWORM.name)?;
-        apt.update()?;
-        let mut names = Vec::new();
-        for package in self.packages {
-            names.extend(apt.with_libraries(package)?);
-        }
-        names.sort();
-        names.dedup();
-        apt.unpack(&names, &aside.join("prefix"))?;
-        fs::remove_dir_all(&scratch).map_err(|e| Failure::file("remove", &scratch, &e))?;
-        let wrapper = aside.join(name);
-        fs::write(&wrapper, loader.wrapper(&aside.join("prefix"), self.path)?)
-            .and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)))
-            .map_err(|e| Failure::file("write", &wrapper, &e))
-    }
-
     fn works(&self, program: PathBuf) -> Result<PathBuf, Failure> {
-        process::capture(Command::new(&program).arg("--version"), self.advice)?;
+        process::capture(Command::new(&program).arg(self.version), self.advice)?;
         Ok(program)
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, no_arguments};
-use crate::program::{GDB, REDIS};
+use crate::program::{GDB, IP, NODE, REDIS, TMUX};
 use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
 use crate::{criu, process};
 
@@ -39,7 +39,10 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
 /// Everything there is, in the order in which it fails soonest.
 fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     let old = BOOKWORM.provision(root)?;
-    let (gdb, redis) = (GDB.find(root)?, REDIS.find(root)?);
+    let gdb = GDB.find(root)?;
+    let jobs = [&REDIS, &TMUX, &NODE, &IP];
+    let jobs = jobs.map(|program| Ok((program.variable, program.find(root)?)));
+    let jobs = jobs.into_iter().collect::<Result<Vec<_>, Failure>>()?;
     let suites = [
         (TRIXIE.provision(root)?, TRIXIE),
         (SID.provision(root)?, SID),
@@ -149,7 +152,7 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     let (criu, suite) = &suites[1];
     for name in ["jobs", "move"] {
         let mut command = target(root, name);
-        command.env("CRIU", criu).env("REDIS", &redis);
+        command.env("CRIU", criu).envs(jobs.iter().cloned());
         steps.push(Step {
             name: format!("ckpt {name} on {}", suite.name),
             command,

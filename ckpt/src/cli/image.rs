@@ -11,6 +11,7 @@ mod input;
 mod mem;
 mod search;
 mod show;
+mod stats;
 mod verify;
 mod x;
 
@@ -43,6 +44,8 @@ pub(crate) enum Image {
     Core(core::Core),
     /// Looks for bytes or a pattern in the memory of tasks
     Search(search::Search),
+    /// Counts pages that are zeros, or copies of others
+    Stats(stats::Stats),
 }
 
 impl Image {
@@ -59,6 +62,7 @@ impl Image {
             Self::Mem(mem) => mem.run(),
             Self::Core(core) => core.run(),
             Self::Search(search) => search.run(),
+            Self::Stats(stats) => stats.run(),
         }
     }
 }

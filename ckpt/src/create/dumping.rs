@@ -82,8 +82,12 @@ impl Job<'_> {
         let counted = self.rounds.as_ref().map(|it| it.counted);
         let dumped = send(self.criu, self.rounds.take(), request.progress(progress));
         if let Err(error) = dumped {
+            let full = is_full(&folder);
             let error = memory.reason(error)?;
-            return Err(failed(error, &self.staging, LOG));
+            return Err(match full {
+                true => no_room(error, &self.staging, LOG),
+                false => failed(error, &self.staging, LOG),
+            });
         }
         let took = started.elapsed();
         let store = self.store.path();
@@ -159,8 +163,11 @@ impl Job<'_> {
                 Err(error)
             }
             (Err(error), None) => {
+                // What could not be written is removed with what takes pages.
+                let full = is_full(&folder);
                 let error = memory.reason(error)?;
                 Err(match slot {
+                    Some(staging) if full => no_room(error, &staging, LOG),
                     Some(staging) => failed(error, &staging, LOG),
                     None => error.into(),
                 })
@@ -193,12 +200,18 @@ pub(super) fn failed(error: criu_rpc::Error, staging: &Staging, log: &str) -> Er
     let criu_rpc::Error::Failed(failure) = error else {
         return error.into();
     };
-    // Where there is no room for images, there is none for what CRIU says of it.
-    if failure.line().is_none() && is_full(staging.path()) {
-        return at(staging.path())(rustix::io::Errno::NOSPC.into());
-    }
     let log = staging.keep_log(log);
     Error::Dump { failure, log }
+}
+
+/// What CRIU failed with when there was no room: for its images, nor for what it says of that.
+fn no_room(error: criu_rpc::Error, staging: &Staging, log: &str) -> Error {
+    match failed(error, staging, log) {
+        Error::Dump { failure, .. } if failure.line().is_none() => {
+            at(staging.path())(rustix::io::Errno::NOSPC.into())
+        }
+        other => other,
+    }
 }
 
 /// Whether hardly anything can be written below a folder.

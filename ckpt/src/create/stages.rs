@@ -8,7 +8,6 @@ use criu_images::{AddrRange, PageSize};
 use criu_stream::{Batch, Item, Sink, Target};
 
 use super::digests::Digests;
-use super::gate::{Gate, Opener};
 use super::memory::Counts;
 use crate::process::Tree;
 use crate::stream::anonymous;
@@ -74,8 +73,6 @@ impl Areas {
 
 /// Before the buffer: the tree is stopped when pages come here.
 pub(super) struct Received<S> {
-    // Before the buffer, whose thread waits at the gate.
-    opener: Opener,
     next: S,
     areas: Areas,
     tasks: Tasks,
@@ -83,15 +80,8 @@ pub(super) struct Received<S> {
 }
 
 impl<S> Received<S> {
-    pub(super) fn new(
-        next: S,
-        opener: Opener,
-        areas: Areas,
-        tasks: Tasks,
-        counts: Arc<Counts>,
-    ) -> Self {
+    pub(super) fn new(next: S, areas: Areas, tasks: Tasks, counts: Arc<Counts>) -> Self {
         Self {
-            opener,
             next,
             areas,
             tasks,
@@ -115,12 +105,10 @@ impl<S: Sink> Sink for Received<S> {
         }
         let bytes = batch.content().len();
         self.counts.took(bytes);
-        self.opener.came(bytes);
         self.next.take(batch)
     }
 
     fn secure(&mut self) -> criu_stream::Result<()> {
-        self.opener.open();
         self.next.secure()
     }
 
@@ -162,39 +150,6 @@ impl<S: Sink> Sink for Handed<S> {
         self.next.take(batch)?;
         self.counts.wrote(bytes);
         Ok(())
-    }
-
-    fn secure(&mut self) -> criu_stream::Result<()> {
-        self.next.secure()
-    }
-
-    fn finish(self) -> criu_stream::Result<S::Receipt> {
-        self.next.finish()
-    }
-}
-
-/// Right behind the buffer: nothing goes on while the gate is closed.
-pub(super) struct Gated<S> {
-    next: S,
-    gate: Gate,
-}
-
-impl<S> Gated<S> {
-    pub(super) fn new(next: S, gate: Gate) -> Self {
-        Self { next, gate }
-    }
-}
-
-impl<S: Sink> Sink for Gated<S> {
-    type Receipt = S::Receipt;
-
-    fn batch(&mut self, page: PageSize) -> criu_stream::Result<Batch> {
-        self.next.batch(page)
-    }
-
-    fn take(&mut self, batch: &mut Batch) -> criu_stream::Result<()> {
-        self.gate.pass();
-        self.next.take(batch)
     }
 
     fn secure(&mut self) -> criu_stream::Result<()> {

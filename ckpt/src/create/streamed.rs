@@ -12,9 +12,8 @@ use criu_stream::{
 };
 
 use super::digests::Digests;
-use super::gate::{Gate, Opener};
 use super::memory::{Counts, Memory};
-use super::stages::{Areas, Gated, Handed, Received, Tasks};
+use super::stages::{Areas, Handed, Received, Tasks};
 use crate::error::{Error, Result};
 use crate::manifest::{FileRecord, Manifest, PageCompression};
 use crate::stream::connection;
@@ -66,7 +65,7 @@ pub(super) fn streamed(plan: Plan, images: &Path) -> Result<Box<dyn Memory>> {
 }
 
 /// ```text
-/// Received ──> Buffer ─ │ ─> Gated ──> Dedup ──> Handed ──> Files or Compressed
+/// Received ──> Buffer ─ │ ─> Dedup ──> Handed ──> Files or Compressed
 /// while the tree is stopped, and behind that
 /// ```
 fn through(
@@ -88,12 +87,12 @@ fn through(
         dedup = dedup.parent(parent);
     }
     let bytes = usize::try_from(plan.buffer).unwrap_or(usize::MAX);
-    let gate = Gate::default();
-    let buffer = Buffer::new(bytes, Gated::new(dedup, gate.clone()))?;
+    let mut buffer = Buffer::new(bytes, dedup)?;
+    if !plan.goes_on {
+        buffer = buffer.eager();
+    }
     let held = u64::try_from(buffer.bytes()).unwrap_or(u64::MAX);
-    // One that ends is stopped until all is written anyway.
-    let opener = Opener::after(&gate, if plan.goes_on { held / 8 * 7 } else { 0 });
-    let first = Received::new(buffer, opener, areas, plan.tasks, Arc::clone(&counts));
+    let first = Received::new(buffer, areas, plan.tasks, Arc::clone(&counts));
     let mut server = PageServer::new(first);
     if let Some(parent) = plan.unchanged_since {
         server = server.parent(parent);

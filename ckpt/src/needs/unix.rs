@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd as _;
 
 use super::Need;
 use super::files::Sockets;
-use crate::process::Tree;
+use crate::process::{Process, Tree};
 
 /// A socket, as the kernel tells of it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -47,9 +47,32 @@ pub(super) fn look(tree: &Tree, open: &Sockets, found: &mut BTreeSet<Need>) {
         let pid = *pid;
         found.insert(match (socket.kind, name) {
             (kind, Some(peer)) if kind != STREAM => Need::ExtUnixSk { pid, peer },
-            (_, peer) => Need::UnixPeer { pid, fd: *fd, peer },
+            (_, name) => {
+                let other = holder(peer);
+                Need::UnixPeer {
+                    pid,
+                    fd: *fd,
+                    peer: name,
+                    other,
+                    command: other.and_then(Process::read).map(|it| it.name),
+                }
+            }
         });
     }
+}
+
+/// A process that has this socket open.
+fn holder(inode: u32) -> Option<u32> {
+    let link = format!("socket:[{inode}]");
+    let has = |pid: u32| {
+        let open = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        let mut open = open.flatten().map(|entry| fs::read_link(entry.path()));
+        open.any(|target| target.is_ok_and(|it| it.as_os_str() == &*link))
+            .then_some(pid)
+    };
+    let all = fs::read_dir("/proc").ok()?.flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find_map(has)
 }
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;

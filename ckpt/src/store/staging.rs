@@ -1,6 +1,6 @@
 //! `Staging`: a checkpoint that is not one yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
@@ -232,8 +232,10 @@ impl Staging {
         mut manifest: Manifest,
         of: impl Fn(&str) -> bool,
     ) -> Result<Checkpoint> {
-        let kept = self.kept_rounds()?;
-        self.known.extend(kept);
+        let rounds = self.kept_rounds()?;
+        self.known.extend(rounds);
+        let known: BTreeSet<_> = self.known.iter().map(|file| &*file.path).collect();
+        let of = |path: &str| of(path) || known.contains(path);
         manifest.set_files(records(&self.path, &self.known, of)?);
         self.finish(manifest)
     }

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use criu_images::{Kind, proto};
+use criu_images::{Header, ImageWriter, Kind, proto};
 use criu_rs_tests::Scratch;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::command::run;
 use crate::made::{area, core, entry, pagemap_of, process, put, put_bytes};
@@ -140,6 +140,52 @@ fn a_chain_becomes_one_folder_and_a_child_again() {
         .collect();
     assert_eq!(changes, ["same", "changed", "zero"]);
     run(&["diff", &base, &child, "--pid", "8"]).failed(1);
+}
+
+/// The document has the fields that the README tells, and no others.
+#[test]
+fn pages_are_counted() {
+    let chain = Chain::new();
+    let dir = chain.text("1");
+    let pages = |stored: u64, zero: u64, duplicate: u64, in_parent: u64| {
+        json!({
+            "stored": stored, "zero": zero, "duplicate": duplicate, "in_parent": in_parent,
+            "absent": 0,
+        })
+    };
+    let document = |pages: Value| {
+        json!({
+            "page_size": 4096,
+            "holders": [{ "pid": 7, "shmid": null, "pages": pages }],
+            "total": pages,
+        })
+    };
+    assert_eq!(json(&["stats", &dir]), document(pages(2, 0, 0, 1)));
+    let line = "stored 2, zero 0, duplicate 0, in parents 1, absent 0";
+    let text = run(&["stats", &dir]).text();
+    assert_eq!(text, format!("7 {line}\ntotal {line}\n"));
+
+    let secret = page("secret=42 ");
+    let content = [&secret[..], &secret, &[0; 4096]].concat();
+    let older = chain.path("0");
+    memory(&older, &[entry(0x1000, 3, 4)], &content);
+    assert_eq!(
+        json(&["stats", &chain.text("0")]),
+        document(pages(3, 1, 1, 0))
+    );
+    // A shared memory is one of its own, with what it has of a task's pages.
+    let mut shared = ImageWriter::new(Kind::ShmemPagemap, Header::default(), Vec::new()).unwrap();
+    shared.entry(&proto::PagemapHead { pages_id: 2 }).unwrap();
+    shared.entry(&entry(0, 1, 4)).unwrap();
+    put_bytes(&older, Kind::ShmemPagemap, 5, &shared.finish().unwrap());
+    fs::write(older.join("pages-2.img"), &secret).unwrap();
+    let told = json(&["stats", &chain.text("0")]);
+    assert_eq!(
+        told["holders"][1],
+        json!({ "pid": null, "shmid": 5, "pages": pages(1, 0, 1, 0) })
+    );
+    assert_eq!(told["total"], pages(4, 1, 2, 0));
+    run(&["stats", &chain.text("none")]).failed(1);
 }
 
 #[test]

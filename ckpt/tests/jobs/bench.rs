@@ -1,18 +1,26 @@
 //! What each test works on: a store of its own, and jobs that end with it.
 
+use std::env;
 use std::fs;
+use std::io::Read as _;
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use criu_rs_tests::{Scratch, Spawned, State, eventually};
+use criu_rs_tests::{Proc, Scratch, Spawned, State, eventually};
 use serde_json::Value;
+
+/// The command.
+pub(crate) const CKPT: &str = env!("CARGO_BIN_EXE_ckpt");
 
 /// How long anything may take that is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Bench {
     scratch: Scratch,
+    carried: AtomicBool,
 }
 
 /// What a command left.
@@ -41,6 +49,7 @@ impl Bench {
     pub(crate) fn new() -> Self {
         Self {
             scratch: Scratch::new().unwrap(),
+            carried: AtomicBool::new(false),
         }
     }
 
@@ -49,17 +58,41 @@ impl Bench {
     }
 
     pub(crate) fn store(&self) -> PathBuf {
-        self.path("store")
+        match self.carried.load(Ordering::Relaxed) {
+            true => self.path("other-store"),
+            false => self.path("store"),
+        }
+    }
+
+    /// Takes a checkpoint elsewhere: listed, exported, removed, and imported into another
+    /// store, which is the one from here on.
+    #[track_caller]
+    pub(crate) fn carry(&self, name: &str) {
+        assert_eq!(self.listed(), [name]);
+        let archive = self.path("carried.ckpt");
+        let archive = archive.display();
+        self.ckpt(&format!("export {name} -o {archive}"));
+        self.ckpt(&format!("rm {name}"));
+        assert!(self.listed().is_empty());
+        self.carried.store(true, Ordering::Relaxed);
+        self.ckpt(&format!("import {archive}"));
+        assert_eq!(self.listed(), [name]);
+        let said = self.ckpt(&format!("verify {name}"));
+        assert!(said.starts_with("good: "), "{said}");
     }
 
     /// `ckpt` with these words, for the test's own store.
     pub(crate) fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ckpt"));
-        command
+        self.command_by(Command::new(CKPT), line)
+    }
+
+    /// The same, started by something else.
+    pub(crate) fn command_by(&self, mut starter: Command, line: &str) -> Command {
+        starter
             .args(line.split_whitespace())
             .env("CKPT_STORE", self.store())
             .stdin(Stdio::null());
-        command
+        starter
     }
 
     pub(crate) fn try_ckpt(&self, line: &str) -> Said {
@@ -137,6 +170,43 @@ impl Bench {
             panic!("{error}; it holds {text:?}; the job said {log:?}")
         })
     }
+}
+
+/// Waits until a process that somebody else reaps is gone, and its number free.
+#[track_caller]
+pub(crate) fn gone(process: Proc) {
+    let free = || Ok((!process.exists()).then_some(()));
+    eventually("a free process id", PATIENCE, free).unwrap();
+}
+
+/// A port that nobody has, most likely for long enough.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Connects once the server listens.
+pub(crate) fn connect(port: u16) -> TcpStream {
+    let stream = eventually("a server that listens", PATIENCE, || {
+        Ok(TcpStream::connect(("127.0.0.1", port)).ok())
+    });
+    let stream = stream.unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// What a server says to who connects, without being asked: a count, and what it holds.
+#[track_caller]
+pub(crate) fn told(port: u16) -> (u64, String) {
+    let mut said = String::new();
+    connect(port).read_to_string(&mut said).unwrap();
+    let (count, held) = said.trim_end().split_once(' ').expect(&said);
+    (count.parse().expect(&said), held.to_owned())
+}
+
+/// A program of Debian; `cargo xtask test` sees to it.
+pub(crate) fn provisioned(variable: &str) -> String {
+    env::var(variable).unwrap_or_else(|_| panic!("${variable} is not set: run cargo xtask test"))
 }
 
 /// The Python of the system, which does not start another one.

@@ -7,17 +7,23 @@
 
 mod bench;
 mod holder;
+mod network;
+mod screen;
 mod words;
 
 mod root {
     mod batch;
+    mod elsewhere;
     mod full;
     mod killed;
+    mod node;
     mod pipeline;
     mod pre_copy;
     mod redis;
+    mod servers;
     mod shell_job;
     mod status;
     mod streamed;
+    mod tmux;
     mod twice;
 }

@@ -16,6 +16,9 @@ mod root {
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
+    /// So many that what each leaves would show.
+    const ROUNDS: usize = 200;
+
     /// Closes what the test runner leaked into this process, and becomes a command.
     const CLEAN: &str = r#"for fd in /proc/self/fd/*; do fd=${fd##*/}
         [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done; exec "$@""#;
@@ -65,7 +68,7 @@ mod root {
         let every = Spawned::spawn(&mut command).unwrap();
         let mut seen = BTreeSet::new();
         let mut fds = Vec::new();
-        while seen.len() < 20 {
+        while seen.len() < ROUNDS {
             for one in store.list().unwrap().checkpoints {
                 if seen.insert(one.name().clone()) {
                     fds.push(every.proc().fds().unwrap().len());

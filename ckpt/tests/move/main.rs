@@ -7,6 +7,7 @@ mod carry;
 mod check;
 mod command;
 mod hostile;
+mod killed;
 mod live;
 mod made;
 mod prune;

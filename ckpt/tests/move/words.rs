@@ -6,12 +6,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Output, Stdio};
 
-use ckpt::Compression;
 use criu_rs_tests::Scratch;
 use serde_json::Value;
 
 use crate::command::command;
-use crate::made::{below, checkpoint, content, name, packed, store};
+use crate::made::{below, checkpoint, content, name, store};
 use crate::ran::Ran;
 
 fn ckpt(store: &Path, args: &[&str], input: &[u8]) -> Output {
@@ -145,90 +144,4 @@ fn prune_as_json_and_dry() {
     let told = json(run(here.path(), &["prune", "--keep", "0", "--json"]));
     assert_eq!(keys(&told["kept"][0]), ["name", "reason"]);
     drop(held);
-}
-
-/// Bits from a number, as good as random for a test that must be the same each time.
-fn mixed(seed: u64) -> u64 {
-    let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33
-}
-
-#[test]
-fn killed_at_any_moment_of_an_import_nothing_half_is_listed() {
-    let scratch = Scratch::new().unwrap();
-    let left = checkpoint(&store(&scratch, "here"), "web", None);
-    let archive = packed(&left, Compression::None);
-    let there = store(&scratch, "there");
-    for seed in 0..25 {
-        let mut command = command(&["import", "-"]);
-        command
-            .env("CKPT_STORE", there.path())
-            .stdin(Stdio::piped());
-        let mut child = command
-            .stderr(Stdio::null())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        // It has as much as was written, and what of that it has done is chance.
-        let most = u64::try_from(archive.len()).unwrap();
-        let cut = usize::try_from(mixed(seed) % most).unwrap();
-        stdin.write_all(&archive[..cut]).unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let listing = there.list().unwrap();
-        assert!(listing.checkpoints.is_empty() && listing.broken.is_empty());
-        if seed % 5 == 4 {
-            there.fsck().unwrap();
-            assert!(below(there.path()).len() <= 1);
-        }
-    }
-    let arrived = Ran::from(ckpt(there.path(), &["import", "-"], &archive));
-    arrived.good();
-    assert_eq!(content(&there.get(&name("web")).unwrap()), content(&left));
-}
-
-#[test]
-fn killed_at_any_moment_an_export_leaves_no_file_and_a_prune_only_whole_ones() {
-    let scratch = Scratch::new().unwrap();
-    let here = store(&scratch, "here");
-    let out = scratch.dir("out").unwrap();
-    let left = checkpoint(&here, "web", None);
-    for seed in 0..15 {
-        let file = out.join("web.tar");
-        let mut command = command(&["export", "web", "--compress", "none", "-o"]);
-        command.arg(&file).env("CKPT_STORE", here.path());
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_micros(mixed(seed) % 12_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        // Whole, or not there at all.
-        if let Ok(bytes) = fs::read(&file) {
-            let there = store(&scratch, &format!("there{seed}"));
-            crate::made::import(&there, &bytes).unwrap();
-            fs::remove_file(&file).unwrap();
-        }
-        assert_eq!(below(&out), Vec::<std::path::PathBuf>::new());
-    }
-    for seed in 0..15 {
-        for called in ["a", "b", "c"] {
-            if here.get(&name(called)).is_err() {
-                checkpoint(&here, called, None);
-            }
-        }
-        let mut command = command(&["prune", "--keep", "1"]);
-        command.env("CKPT_STORE", here.path()).stdout(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_micros(mixed(seed) % 12_000));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(here.list().unwrap().broken.is_empty());
-        assert!(here.fsck().unwrap().problems.is_empty());
-        let hidden = below(here.path()).into_iter().filter(|path| {
-            let first = path.strip_prefix(here.path()).unwrap();
-            first.starts_with(".old") || first.starts_with(".new")
-        });
-        assert_eq!(hidden.count(), 0);
-    }
-    drop(left);
 }

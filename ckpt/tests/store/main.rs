@@ -7,3 +7,4 @@ mod crash;
 mod made;
 mod names;
 mod parents;
+mod swapped;

@@ -25,6 +25,8 @@ pub(crate) struct Pages {
     pub(crate) bytes: u64,
     open: OnceLock<File>,
     count: Arc<AtomicUsize>,
+    #[cfg(feature = "mmap")]
+    map: Option<super::mapping::Mapping>,
 }
 
 impl Pages {
@@ -41,6 +43,8 @@ impl Pages {
             bytes,
             open: OnceLock::new(),
             count: Arc::clone(count),
+            #[cfg(feature = "mmap")]
+            map: None,
         };
         pages.keep(file);
         Ok(Some(pages))
@@ -48,8 +52,26 @@ impl Pages {
 
     /// Fills `out` from this place on.
     pub(crate) fn read(&self, offset: u64, out: &mut [u8]) -> Result<()> {
+        #[cfg(feature = "mmap")]
+        if self.map.as_ref().is_some_and(|map| map.read(offset, out)) {
+            return Ok(());
+        }
         self.with(|file| file.read_exact_at(out, offset))?
             .map_err(|source| self.io(offset, source))
+    }
+
+    /// Maps the image, if it has as many bytes as it had. What is not mapped is read.
+    #[cfg(feature = "mmap")]
+    pub(crate) fn map(&mut self) -> Result<()> {
+        let mapped = self.with(|file| {
+            let bytes = file.metadata()?.len();
+            match bytes == self.bytes {
+                true => super::mapping::Mapping::new(file, bytes),
+                false => Ok(None),
+            }
+        })?;
+        self.map = mapped.map_err(|source| self.io(0, source))?;
+        Ok(())
     }
 
     /// Runs `act` on the open file.

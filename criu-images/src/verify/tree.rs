@@ -10,7 +10,7 @@ use crate::name::Name;
 use crate::proto::{
     CoreEntry, FdTypes, FdinfoEntry, FileEntry, FsEntry, InventoryEntry, IpcShmEntry,
     MemfdInodeEntry, MmEntry, PstreeEntry, RemapFilePathEntry, RemapType, SkPacketEntry,
-    TaskKobjIdsEntry,
+    TaskKobjIdsEntry, TtyInfoEntry,
 };
 
 /// `TASK_DEAD` and `TASK_ZOMBIE`: nothing of them is left but how they ended.
@@ -61,6 +61,7 @@ impl Open {
             files,
             used: BTreeSet::new(),
         };
+        terminals(set, name, &entries);
         // These have a file with a path of their own.
         for (record, entry) in entries.iter().enumerate() {
             let fifo = entry.fifo.as_ref().and_then(|fifo| fifo.regf_id);
@@ -76,6 +77,32 @@ impl Open {
         self.used.insert(id);
         if self.known && !self.files.contains_key(&id) {
             set.dangling(by, Some(record), field, id.into(), self.name);
+        }
+    }
+}
+
+/// What a terminal is, is told once for all who have it open.
+fn terminals(set: &mut Set, name: Name, entries: &[FileEntry]) {
+    let Some(infos) = Name::single(Kind::TtyInfo) else {
+        return;
+    };
+    let told: Vec<TtyInfoEntry> = set.records(infos);
+    let ids: BTreeSet<_> = told.iter().map(|info| info.id).collect();
+    // Else it is told already that it cannot be read.
+    if set.has(infos) && !set.is_sound(infos) {
+        return;
+    }
+    for (record, entry) in entries.iter().enumerate() {
+        if let Some(tty) = &entry.tty
+            && !ids.contains(&tty.tty_info_id)
+        {
+            set.dangling(
+                name,
+                Some(record),
+                "tty_info_id",
+                tty.tty_info_id.into(),
+                infos,
+            );
         }
     }
 }

@@ -1,6 +1,5 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use criu_images::PageSize;
@@ -17,29 +16,86 @@ const BLOCK: usize = 2 << 20;
 /// Blocks at least: one is filled while another is emptied.
 const LEAST: usize = 2;
 
-/// Pages are coming.
-const COMING: u8 = 0;
-/// All pages have come.
-const SECURED: u8 = 1;
-/// Nobody wants the pages any more.
-const DROPPED: u8 = 2;
+/// The worker begins while pages are coming when no more than one block in so many is free:
+/// a tree stands still until all have come, and memory and processor are for that.
+const SCARCE: usize = 8;
 
 /// How much the worker stands back while pages are coming (`nice(2)`).
 const POLITE: i32 = 5;
+
+/// What is to become of the pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// More are coming.
+    Coming,
+    /// All have come.
+    Secured,
+    /// Nobody wants them any more.
+    Dropped,
+}
+
+/// What both sides know.
+#[derive(Debug)]
+struct State {
+    fate: Fate,
+    /// Whether pages are written while more are coming, however much room there is.
+    eager: bool,
+    /// Blocks that are empty.
+    free: usize,
+}
+
+/// The state, and a word when the worker may go on.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// So few blocks are scarce.
+    scarce: usize,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds this.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, fate: Fate) {
+        self.state().fate = fate;
+        self.changed.notify_one();
+    }
+
+    /// A block is filled from here on.
+    fn take_one(&self) {
+        let mut state = self.state();
+        state.free -= 1;
+        if state.free <= self.scarce {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Waits until pages are to be written, and says for what.
+    fn turn(&self) -> Fate {
+        let waits = |state: &mut State| {
+            state.fate == Fate::Coming && !state.eager && state.free > self.scarce
+        };
+        let state = self.changed.wait_while(self.state(), waits);
+        state.unwrap_or_else(PoisonError::into_inner).fate
+    }
+}
 
 /// Keeps pages in memory, and hands them to the next sink from a thread of its own: pages
 /// are safe as soon as they are here.
 ///
 /// All its memory is taken and touched when it is made, before a tree is stopped for it, and
-/// in huge pages where the system has them. More pages than fit wait until the next sink has
-/// taken some: then its speed is that of the dump.
+/// in huge pages where the system has them. The next sink gets nothing before all pages have
+/// come, unless memory becomes scarce; more pages than fit wait until it has taken some: then
+/// its speed is that of the dump.
 #[derive(Debug)]
 pub struct Buffer<S> {
     free: Receiver<Batch>,
     full: Option<Sender<Batch>>,
     worker: Option<JoinHandle<Result<S>>>,
-    /// What the worker is to know.
-    fate: Arc<AtomicU8>,
+    shared: Arc<Shared>,
     bytes: usize,
 }
 
@@ -57,8 +113,16 @@ impl<S: Sink + 'static> Buffer<S> {
             drop(give.send(Batch::of(block, PageSize::KIB4)));
         }
         let (full, work) = channel();
-        let fate = Arc::new(AtomicU8::new(COMING));
-        let told = Arc::clone(&fate);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                fate: Fate::Coming,
+                eager: false,
+                free: count,
+            }),
+            changed: Condvar::new(),
+            scarce: (count / SCARCE).max(1),
+        });
+        let told = Arc::clone(&shared);
         let worker = thread::Builder::new()
             .name("write pages".to_owned())
             .spawn(move || write_behind(next, &work, &give, &told))
@@ -67,9 +131,18 @@ impl<S: Sink + 'static> Buffer<S> {
             free,
             full: Some(full),
             worker: Some(worker),
-            fate,
+            shared,
             bytes: count * BLOCK,
         })
+    }
+
+    /// Writes from the first page on: for a tree that stands still until all is written, not
+    /// just taken.
+    #[must_use]
+    pub fn eager(self) -> Self {
+        self.shared.state().eager = true;
+        self.shared.changed.notify_one();
+        self
     }
 
     /// How much it holds, in bytes.
@@ -89,7 +162,10 @@ impl<S: Sink + 'static> Buffer<S> {
     /// An empty batch, as soon as there is one; the reason, if there never is.
     fn next_free(&mut self) -> Result<Batch> {
         match self.free.recv() {
-            Ok(batch) => Ok(batch),
+            Ok(batch) => {
+                self.shared.take_one();
+                Ok(batch)
+            }
             Err(_) => Err(self.join().err().unwrap_or(Error::Failed)),
         }
     }
@@ -100,14 +176,14 @@ fn write_behind<S: Sink>(
     mut next: S,
     work: &Receiver<Batch>,
     give: &Sender<Batch>,
-    fate: &AtomicU8,
+    shared: &Shared,
 ) -> Result<S> {
     // A tree stands still until all pages have come: that is what the processor is for.
     let mut polite = rustix::process::nice(POLITE).is_ok();
     for mut batch in work {
-        match fate.load(Ordering::Relaxed) {
-            DROPPED => return Err(Error::Failed),
-            SECURED if polite => {
+        match shared.turn() {
+            Fate::Dropped => return Err(Error::Failed),
+            Fate::Secured if polite => {
                 polite = false;
                 // Allowed to some; for others it is slower, no more.
                 let _ = rustix::process::nice(-POLITE);
@@ -116,6 +192,7 @@ fn write_behind<S: Sink>(
         }
         next.take(&mut batch)?;
         batch.clear();
+        shared.state().free += 1;
         // Nobody may be left who wants it.
         drop(give.send(batch));
     }
@@ -142,7 +219,7 @@ impl<S: Sink + 'static> Sink for Buffer<S> {
     }
 
     fn secure(&mut self) -> Result<()> {
-        self.fate.store(SECURED, Ordering::Relaxed);
+        self.shared.end(Fate::Secured);
         match &self.worker {
             // While there is work to come, it ends by an error only.
             Some(worker) if worker.is_finished() => Err(self.join().err().unwrap_or(Error::Failed)),
@@ -152,6 +229,7 @@ impl<S: Sink + 'static> Sink for Buffer<S> {
     }
 
     fn finish(mut self) -> Result<S::Receipt> {
+        self.shared.end(Fate::Secured);
         let mut next = self.join()?;
         next.secure()?;
         next.finish()
@@ -160,7 +238,7 @@ impl<S: Sink + 'static> Sink for Buffer<S> {
 
 impl<S> Drop for Buffer<S> {
     fn drop(&mut self) {
-        self.fate.store(DROPPED, Ordering::Relaxed);
+        self.shared.end(Fate::Dropped);
         drop(self.full.take());
         if let Some(worker) = self.worker.take() {
             // Whoever drops it does not want to know.

@@ -4,24 +4,21 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
-use crate::batch::Batch;
 use crate::error::{Error, Result};
-use crate::sink::Sink;
-use crate::sink::set::{Content, Set, Written, create};
-use crate::sink::tee::Observer;
+use crate::sink::set::{Content, Set, create};
 
 /// Writes CRIU's own images: `pagemap-PID.img`, `pagemap-shmem-ID.img` and `pages-N.img`,
 /// which stock CRIU restores with the other images of the dump.
 ///
-/// A pagemap has `.part` after its name until [`finish`](Sink::finish): so a set that is not
+/// A pagemap has `.part` after its name until [`finish`](crate::Sink::finish): so a set that is not
 /// complete is not restored, whatever happens. One that is dropped before that removes what
 /// it wrote.
-pub struct Files(Set<Plain>);
+pub type Files = Set<Plain>;
 
-impl Files {
+impl Set<Plain> {
     /// Into this folder, which holds no pagemap yet.
     pub fn new(folder: impl AsRef<Path>) -> Self {
-        Self(Set::new(folder.as_ref(), true))
+        Self::in_folder(folder.as_ref(), true)
     }
 
     /// Whether content goes past the page cache where the file system can do that; on at
@@ -29,46 +26,14 @@ impl Files {
     /// soon after has to read it from the disk.
     #[must_use]
     pub fn direct(mut self, on: bool) -> Self {
-        *self.0.how() = on;
+        self.how = on;
         self
-    }
-
-    /// Whether [`finish`](Sink::finish) waits until files and folder are on disk; on at
-    /// first.
-    #[must_use]
-    pub fn sync(mut self, on: bool) -> Self {
-        self.0.sync(on);
-        self
-    }
-}
-
-impl Sink for Files {
-    type Receipt = Written;
-
-    fn take(&mut self, batch: &mut Batch) -> Result<()> {
-        self.0.take(batch)
-    }
-
-    fn secure(&mut self) -> Result<()> {
-        self.0.secure()
-    }
-
-    fn finish(self) -> Result<Written> {
-        self.0.finish()
-    }
-}
-
-impl Observer for Files {}
-
-impl std::fmt::Debug for Files {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Files").field(&self.0.folder()).finish()
     }
 }
 
 /// Pages as CRIU keeps them: one after the other.
 #[derive(Debug)]
-struct Plain {
+pub struct Plain {
     file: File,
     path: PathBuf,
     direct: bool,

@@ -10,6 +10,8 @@ use criu_images::{Header, ImageWriter, Run};
 
 use crate::batch::{Batch, page_bytes};
 use crate::error::{Error, Result};
+use crate::sink::Sink;
+use crate::sink::tee::Observer;
 use crate::wire::{HeaderSize, Target};
 
 /// After the name of a pagemap until all of its content is where it is to stay. CRIU does
@@ -21,7 +23,7 @@ const PART: &str = "part";
 const BASE: u32 = 0x1_0000;
 
 /// A file with the content of one pagemap.
-pub(super) trait Content: Send + Sized {
+pub trait Content: Send + Sized {
     /// How it is written.
     type How: Copy + Send;
 
@@ -48,10 +50,14 @@ pub struct Written {
     pub content: u64,
 }
 
-/// What is being written.
-pub(super) struct Set<C: Content> {
+/// Pagemaps, and files with their content, which are being written into a folder.
+///
+/// A pagemap has `.part` after its name until [`finish`](Sink::finish): so a set that is not
+/// complete is not restored, whatever happens. One that is dropped before that removes what
+/// it wrote.
+pub struct Set<C: Content> {
     made: Made,
-    how: C::How,
+    pub(super) how: C::How,
     /// Whether to wait until all is on disk.
     sync: bool,
     open: Option<Open<C>>,
@@ -96,7 +102,7 @@ impl Drop for Made {
 }
 
 impl<C: Content> Set<C> {
-    pub(super) fn new(folder: &Path, how: C::How) -> Self {
+    pub(super) fn in_folder(folder: &Path, how: C::How) -> Self {
         Self {
             made: Made {
                 folder: folder.to_owned(),
@@ -112,19 +118,19 @@ impl<C: Content> Set<C> {
         }
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.made.folder
-    }
-
-    pub(super) fn how(&mut self) -> &mut C::How {
-        &mut self.how
-    }
-
-    pub(super) fn sync(&mut self, on: bool) {
+    /// Whether [`finish`](Sink::finish) waits until files and folder are on disk; on at
+    /// first.
+    #[must_use]
+    pub fn sync(mut self, on: bool) -> Self {
         self.sync = on;
+        self
     }
+}
 
-    pub(super) fn take(&mut self, batch: &Batch) -> Result<()> {
+impl<C: Content> Sink for Set<C> {
+    type Receipt = Written;
+
+    fn take(&mut self, batch: &mut Batch) -> Result<()> {
         let page = batch.page_size().bytes();
         for (target, runs, content) in batch.stretches() {
             if let Some(target) = target {
@@ -142,12 +148,12 @@ impl<C: Content> Set<C> {
     }
 
     /// Closes the last pagemap.
-    pub(super) fn secure(&mut self) -> Result<()> {
+    fn secure(&mut self) -> Result<()> {
         self.close()
     }
 
     /// Makes all of it last.
-    pub(super) fn finish(mut self) -> Result<Written> {
+    fn finish(mut self) -> Result<Written> {
         self.close()?;
         let Made {
             folder,
@@ -172,7 +178,20 @@ impl<C: Content> Set<C> {
         self.made.kept = true;
         Ok(self.written)
     }
+}
 
+impl<C: Content> Observer for Set<C> {}
+
+impl<C: Content> std::fmt::Debug for Set<C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Set")
+            .field("folder", &self.made.folder)
+            .field("written", &self.written)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Content> Set<C> {
     fn begin(&mut self, target: Target, form: HeaderSize) -> Result<()> {
         let name = target.pagemap();
         let path = self.made.folder.join(name.to_string());

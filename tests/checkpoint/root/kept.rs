@@ -118,3 +118,36 @@ fn without_room_to_expand_it_nothing_is_begun() {
     assert_eq!(left, 0);
     target.back("z");
 }
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn damaged_blocks_are_noticed_and_leftovers_cleared() {
+    let target = Target::start(2);
+    let made = target.end("z", |it| it.compress(Some(PageCompression::Lz4)));
+    let blocks = made.images().read_dir().unwrap();
+    let mut blocks = blocks.map(|it| it.unwrap().path());
+    let blocks = blocks.find(|it| it.extension().is_some_and(|end| end == "blocks"));
+    let blocks = blocks.unwrap();
+    let whole = std::fs::read(&blocks).unwrap();
+    // In its index, whose end is the last 28 bytes.
+    let mut damaged = whole.clone();
+    let at = damaged.len() - 35;
+    damaged[at] ^= 0x40;
+    std::fs::write(&blocks, &damaged).unwrap();
+    assert!(!made.verify().unwrap().is_good());
+    let error = Restore::of(&made).run(&criu(), |_| ()).unwrap_err();
+    assert!(matches!(error, Error::Changed { .. }), "{error}");
+    let error = Restore::of(&made).verify(false).run(&criu(), |_| ());
+    let error = error.unwrap_err();
+    assert!(matches!(error, Error::Pages { .. }), "{error}");
+    assert!(!target.workload.process().proc().exists());
+    std::fs::write(&blocks, &whole).unwrap();
+
+    // As of a restore that was killed.
+    let left = target.store.path().join(".view.0/z/images");
+    std::fs::create_dir_all(&left).unwrap();
+    std::fs::write(left.join("pages-1.img"), "left").unwrap();
+    let done = target.store.fsck().unwrap();
+    assert_eq!((done.whole, done.cleared.len()), (1, 1));
+    target.back("z");
+}

@@ -1,6 +1,8 @@
 //! Chains of rounds, of a process whose every written page is known.
 
-use criu_images::{Origin, VirtAddr};
+use std::path::{Path, PathBuf};
+
+use criu_images::{Chain, Origin, VirtAddr, dedup_against, flatten};
 use criu_rpc::{Dump, Features, PidfdStore, PreDump, PreDumpMode};
 use criu_rs_tests::Scratch;
 
@@ -50,6 +52,62 @@ fn of_one_to_eight_rounds() {
     for rounds in [1, 2, 3, 5, 8] {
         chain_of(rounds, PreDumpMode::Splice);
     }
+}
+
+/// A chain of real rounds, made into a set of another form, restores and goes on.
+fn restored_as(form: impl FnOnce(&Path) -> PathBuf) {
+    let scratch = Scratch::new().unwrap();
+    let mut scribe = Scribe::start(scratch.path());
+    scribe.map(0, 256);
+    scribe.fill(0, 0, 256, 1 << 32);
+    let mut chain = Rounds::new(&scratch);
+    for round in 1..5 {
+        chain.pre_dump(&scribe);
+        scribe.fill(
+            0,
+            round * 37,
+            10 * round,
+            u64::try_from(round).unwrap() << 40,
+        );
+    }
+    let newest = chain.dump(&scribe);
+    let images = form(&newest);
+    assert_eq!(criu_images::verify(&images).unwrap(), []);
+    restore(&images, &mut scribe);
+    scribe.assert_whole();
+    scribe.fill(0, 5, 5, 7);
+    scribe.assert_whole();
+}
+
+#[test]
+#[ignore = "needs root and soft-dirty: run cargo xtask test"]
+fn flattened_and_without_its_rounds() {
+    restored_as(|newest| {
+        let flat = newest.with_file_name("flat");
+        let chain = Chain::open(newest).unwrap();
+        assert_eq!(chain.folders().len(), 5);
+        flatten(&chain, &flat).unwrap();
+        for folder in chain.folders() {
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+        flat
+    });
+}
+
+#[test]
+#[ignore = "needs root and soft-dirty: run cargo xtask test"]
+fn as_a_child_of_one_of_its_rounds() {
+    restored_as(|newest| {
+        let child = newest.with_file_name("child");
+        let chain = Chain::open(newest).unwrap();
+        let base = Chain::open(&chain.folders()[2]).unwrap();
+        let done = dedup_against(&chain, &base, &child).unwrap();
+        assert!(done.in_parent > 0 && done.pages > 0, "{done:?}");
+        for folder in &chain.folders()[..2] {
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+        child
+    });
 }
 
 #[test]

@@ -12,7 +12,7 @@ use criu_rs_tests::{Scratch, Spawned, State, eventually};
 use criu_stream::{Buffer, Dedup, Files, PageServer, Sink};
 use rustix::process::Signal;
 
-use crate::snapshot::{assert_same, snapshot};
+use crate::snapshot::{Snapshot, assert_same, snapshot};
 use crate::target::criu;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,6 +62,7 @@ fn stopped(scratch: &Scratch) -> (Spawned, Vec<i32>) {
     (root, both)
 }
 
+/// Dumps both tasks away through a sink, and brings them back.
 #[track_caller]
 fn comes_back<S: Sink>(make: impl FnOnce(&Path) -> S) -> S::Receipt {
     let scratch = Scratch::new().unwrap();
@@ -76,23 +77,44 @@ fn comes_back<S: Sink>(make: impl FnOnce(&Path) -> S) -> S::Receipt {
         Ok(receipt)
     });
     let receipt = receipt.unwrap();
+    wait_away(&root, &both);
+    let tree = criu().run(Restore::new(&*images)).unwrap();
+    assert_back(tree.pid(), &both, &before);
+    receipt
+}
+
+/// Has stock CRIU dump both tasks away, and this bring them back.
+#[track_caller]
+pub(super) fn comes_back_by(restore: impl FnOnce(&Path, &Scratch) -> Pid) {
+    let scratch = Scratch::new().unwrap();
+    let images = scratch.dir("images").unwrap();
+    let (root, both) = stopped(&scratch);
+    let before: Vec<_> = both.iter().map(|pid| snapshot(*pid)).collect();
+    let dump = Dump::new(Pid::from_raw(root.pid()).unwrap(), &*images);
+    criu().run(dump).unwrap();
+    wait_away(&root, &both);
+    assert_back(restore(&images, &scratch), &both, &before);
+}
+
+fn wait_away(root: &Spawned, both: &[i32]) {
     root.wait(PATIENCE).unwrap();
-    for pid in &both {
+    for pid in both {
         let process = criu_rs_tests::Proc::new(*pid);
         eventually("a pid that is free", PATIENCE, || {
             Ok((!process.exists()).then_some(()))
         })
         .unwrap();
     }
+}
 
-    let tree = criu().run(Restore::new(&*images)).unwrap();
-    let tree = Spawned::adopt(tree.pid().as_raw()).unwrap();
-    for (pid, before) in both.iter().zip(&before) {
+#[track_caller]
+fn assert_back(root: Pid, both: &[i32], before: &[Snapshot]) {
+    let tree = Spawned::adopt(root.as_raw()).unwrap();
+    for (pid, before) in both.iter().zip(before) {
         assert!(before.len() > 1000);
         assert_same(before, &snapshot(*pid), 1);
     }
     tree.kill_tree().unwrap();
-    receipt
 }
 
 #[test]

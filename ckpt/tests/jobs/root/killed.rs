@@ -2,13 +2,17 @@
 
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
-use criu_rs_tests::{Proc, Spawned, eventually};
+use ckpt::Store;
+use criu_rs_tests::{Moments, Proc, Spawned, eventually};
 
 use crate::bench::{Bench, PATIENCE};
 
-const ROUNDS: u64 = 20;
+const ROUNDS: u64 = 100;
+
+/// What the moments are drawn from.
+const SEED: u64 = 0x5eed_0006;
 
 /// Whether CRIU has let go of it.
 fn is_free(process: Proc) -> bool {
@@ -33,14 +37,19 @@ fn the_target_lives_or_its_checkpoint_is_whole() {
     let mut job = bench.job("sleep", &["600"]);
     bench.runs(&job, "sleep");
     let pid = job.pid();
+    let started = Instant::now();
+    bench.ckpt(&format!("create {pid} first --leave-running"));
+    let whole = started.elapsed();
+    bench.ckpt("rm first");
+    let store = Store::open(bench.store()).unwrap();
+    let mut moments = Moments::new(SEED);
     let (mut survived, mut kept) = (0, 0);
     for round in 0..ROUNDS {
         let name = format!("c{round}");
         let mut create = bench.command(&format!("create {pid} {name}"));
         let create = create.stdout(Stdio::null()).stderr(Stdio::null());
         let mut create = create.spawn().unwrap();
-        // From its first moments to after its end, spread evenly.
-        thread::sleep(Duration::from_millis((round * 37) % 200));
+        thread::sleep(moments.within(whole));
         create.kill().unwrap();
         create.wait().unwrap();
 
@@ -49,11 +58,16 @@ fn the_target_lives_or_its_checkpoint_is_whole() {
             Ok((!lives(&job) || is_free(job.proc())).then_some(()))
         })
         .unwrap();
-        bench.ckpt("fsck --quiet");
-        let is_kept = bench.listed().contains(&name);
-        if is_kept {
-            bench.ckpt(&format!("verify {name} --quiet"));
+        // The library, since a hundred commands more would take longer than all the rest.
+        assert!(store.fsck().unwrap().problems.is_empty(), "round {round}");
+        let listing = store.list().unwrap();
+        assert!(listing.broken.is_empty(), "round {round}");
+        let mut listed = listing.checkpoints.iter();
+        let found = listed.find(|one| one.name().as_str() == name);
+        if let Some(found) = found {
+            assert!(found.verify().unwrap().is_good(), "round {round}");
         }
+        let is_kept = found.is_some();
         if lives(&job) {
             survived += 1;
             continue;
@@ -67,6 +81,8 @@ fn the_target_lives_or_its_checkpoint_is_whole() {
         job = bench.restored(&name);
     }
     assert_eq!(survived + kept, ROUNDS);
+    // Else the moments were all before its work, or all after it.
+    assert!(survived > 0 && kept > 0, "{survived} survived, {kept} kept");
     // It can be checkpointed as ever, once the last CRIU without a master has ended.
     eventually("a checkpoint", PATIENCE, || {
         let said = bench.try_ckpt(&format!("create {pid} last"));

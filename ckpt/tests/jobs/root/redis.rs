@@ -2,14 +2,11 @@
 //!
 //! `$REDIS` is the server; `cargo xtask test` sees to it.
 
-use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
-use criu_rs_tests::eventually;
-
-use crate::bench::{Bench, PATIENCE};
+use crate::bench::{Bench, PATIENCE, connect, free_port, provisioned};
 
 struct Client {
     stream: BufReader<TcpStream>,
@@ -18,13 +15,8 @@ struct Client {
 impl Client {
     /// Connects once the server listens.
     fn connect(port: u16) -> Self {
-        let stream = eventually("a server that listens", PATIENCE, || {
-            Ok(TcpStream::connect(("127.0.0.1", port)).ok())
-        });
-        let stream = stream.unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
-            stream: BufReader::new(stream),
+            stream: BufReader::new(connect(port)),
         }
     }
 
@@ -46,16 +38,10 @@ impl Client {
     }
 }
 
-/// A port that nobody has, most likely for long enough.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 #[test]
 #[ignore = "needs root, CRIU and Redis: run cargo xtask test"]
 fn a_redis_server_survives_with_its_client() {
-    let redis = env::var("REDIS").expect("$REDIS, a redis-server: run cargo xtask test");
+    let redis = provisioned("REDIS");
     let bench = Bench::new();
     let port = free_port();
     let number = port.to_string();

@@ -1,52 +1,13 @@
 //! A job in a shell, on a terminal.
 
-use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
 use criu_rs_tests::{Spawned, State, eventually};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::bench::{Bench, PATIENCE};
-
-/// Answers each line, and counts them; `bye` ends it.
-const JOB: &str = r#"n=0
-while read line; do
-    n=$((n + 1)); echo "got $line, the $n."
-    if [ "$line" = bye ]; then exit 7; fi
-done"#;
-
-/// The terminal's other side: what is typed and shown.
-struct Screen {
-    master: File,
-    shown: String,
-}
-
-impl Screen {
-    /// Types, and waits until this is shown.
-    #[track_caller]
-    fn ask(&mut self, line: &str, answer: &str) {
-        writeln!(self.master, "{line}").unwrap();
-        while !self.shown.contains(answer) {
-            let patience = Timespec::try_from(PATIENCE).unwrap();
-            let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
-            let ready = poll(&mut fds, Some(&patience)).unwrap();
-            assert_eq!(ready, 1, "only {:?}", self.shown);
-            let mut bytes = [0; 256];
-            let count = self.master.read(&mut bytes).unwrap();
-            self.shown += &String::from_utf8_lossy(&bytes[..count]);
-        }
-    }
-}
-
-fn terminal() -> (OwnedFd, OwnedFd) {
-    let pair = nix::pty::openpty(None, None).unwrap();
-    for end in [&pair.master, &pair.slave] {
-        rustix::io::fcntl_setfd(end, rustix::io::FdFlags::CLOEXEC).unwrap();
-    }
-    (pair.master, pair.slave)
-}
+use crate::screen::{JOB, Screen, terminal};
 
 /// A shell on a terminal of its own, which runs the job.
 fn shell(bench: &Bench, slave: OwnedFd) -> Spawned {
@@ -67,10 +28,7 @@ fn a_shell_job_survives_on_a_new_terminal() {
     let bench = Bench::new();
     let (master, slave) = terminal();
     let shell = shell(&bench, slave);
-    let mut screen = Screen {
-        master: master.into(),
-        shown: String::new(),
-    };
+    let mut screen = Screen::of(master);
     screen.ask("one", "got one, the 1.");
     let job = eventually("a job that waits for a line", PATIENCE, || {
         let below = shell.proc().children()?.into_iter().next();
@@ -116,10 +74,7 @@ fn a_shell_job_survives_on_the_terminal_it_is_restored_at() {
     let bench = Bench::new();
     let (master, slave) = terminal();
     let shell = shell(&bench, slave);
-    let mut first = Screen {
-        master: master.into(),
-        shown: String::new(),
-    };
+    let mut first = Screen::of(master);
     first.ask("one", "got one, the 1.");
     let job = eventually("a job that waits for a line", PATIENCE, || {
         let below = shell.proc().children()?.into_iter().next();
@@ -141,10 +96,7 @@ fn a_shell_job_survives_on_the_terminal_it_is_restored_at() {
         .stdout(slave.try_clone().unwrap())
         .stderr(slave);
     let shell = Spawned::spawn(&mut command).unwrap();
-    let mut second = Screen {
-        master: master.into(),
-        shown: String::new(),
-    };
+    let mut second = Screen::of(master);
     second.ask("two", "got two, the 2.");
     second.ask("bye", "status 7");
     shell.wait(PATIENCE).unwrap();

@@ -1,0 +1,114 @@
+//! `Choice`: which part of it all is measured, as the command line says.
+
+use std::error::Error;
+use std::str::FromStr;
+use std::time::Duration;
+
+use criu_rs_benches::{Plan, Result};
+
+use crate::target::Content;
+use crate::way::Way;
+
+pub(crate) const USAGE: &str = "usage: dump FOLDER [--sizes MIB,…] [--only WAY,…] \
+    [--places disk,memory] [--contents CONTENT,…] [--rounds N], or `cargo xtask bench dump`";
+
+/// What is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Choice {
+    /// Sizes of processes, in MiB.
+    pub(crate) sizes: Vec<u32>,
+    pub(crate) ways: Vec<Way>,
+    pub(crate) places: Vec<Place>,
+    /// What memory holds, beside noise.
+    pub(crate) contents: Vec<Content>,
+    pub(crate) plan: Plan,
+}
+
+/// Where dumps go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Disk,
+    Memory,
+}
+
+impl Place {
+    pub(crate) const ALL: [Self; 2] = [Self::Disk, Self::Memory];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Disk => "disk",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+impl Choice {
+    /// Everything, unless less is asked for.
+    pub(crate) fn parse(mut words: &[&str]) -> Result<Self> {
+        let mut choice = Self {
+            sizes: vec![16, 64, 256, 1024, 2048],
+            ways: Way::ALL.to_vec(),
+            places: Place::ALL.to_vec(),
+            contents: Content::ALL[1..].to_vec(),
+            plan: Plan {
+                warm_up: 1,
+                step: 5,
+                most: 15,
+                limit: Duration::from_secs(75),
+                precision: 0.05,
+            },
+        };
+        while let [option, list, rest @ ..] = words {
+            words = rest;
+            let list = list.split(',').filter(|word| !word.is_empty());
+            match *option {
+                "--sizes" => choice.sizes = parsed(list)?,
+                "--only" => {
+                    choice.ways = named(list, &Way::ALL, |way| way.word())?;
+                    // All others are compared with it.
+                    if choice.ways.first() != Some(&Way::Stock) {
+                        choice.ways.retain(|way| *way != Way::Stock);
+                        choice.ways.insert(0, Way::Stock);
+                    }
+                }
+                "--places" => choice.places = named(list, &Place::ALL, Place::name)?,
+                "--contents" => {
+                    choice.contents = parsed(list)?;
+                }
+                "--rounds" => {
+                    let rounds = { list }.next().unwrap_or_default().parse()?;
+                    choice.plan.step = rounds;
+                    choice.plan.most = rounds;
+                    choice.plan.limit = Duration::from_secs(3600);
+                }
+                _ => return Err(USAGE.into()),
+            }
+        }
+        if words.is_empty() {
+            Ok(choice)
+        } else {
+            Err(USAGE.into())
+        }
+    }
+}
+
+fn parsed<'w, T: FromStr>(words: impl Iterator<Item = &'w str>) -> Result<Vec<T>>
+where
+    T::Err: Into<Box<dyn Error>>,
+{
+    words.map(|word| word.parse().map_err(Into::into)).collect()
+}
+
+/// Those of these names.
+fn named<'w, T: Copy>(
+    words: impl Iterator<Item = &'w str>,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<Vec<T>> {
+    let one = |word: &str| {
+        let mut all = all.iter();
+        let found = all.find(|one| name(**one) == word).copied();
+        found.ok_or_else(|| format!("there is no {word:?}; {USAGE}").into())
+    };
+    words.map(one).collect()
+}
