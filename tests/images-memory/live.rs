@@ -2,15 +2,15 @@
 
 pub(crate) mod root {
     use std::fs;
-    use std::io::Read as _;
     use std::os::unix::fs::FileExt as _;
     use std::path::{Path, PathBuf};
-    use std::process::{Command, Stdio};
     use std::time::Duration;
 
     use criu_images::{AddrRange, Chain, Memory, Origin, VirtAddr};
     use criu_rpc::{Criu, Dump, Pid};
-    use criu_rs_tests::{Scratch, Settings, Spawned, State, Workload, eventually, real_criu};
+    use criu_rs_tests::{
+        Everything, Scratch, Settings, Spawned, State, Workload, eventually, real_criu,
+    };
     use rustix::process::Signal;
 
     const PAGE: usize = 4096;
@@ -189,41 +189,16 @@ pub(crate) mod root {
     fn every_kind_of_memory() {
         let scratch = Scratch::new().unwrap();
         let images = scratch.dir("images").unwrap();
-        let files = scratch.dir("files").unwrap();
-        let mut command = Command::new("unshare");
-        command
-            .args(["-i", "python3", "-c", include_str!("everything.py")])
-            .arg(&files)
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(scratch.path().join("stderr")).unwrap());
-        let task = Spawned::spawn(&mut command).unwrap();
-        let ready = || {
-            let names = fs::read_dir(&files).unwrap();
-            let names = names.map(|e| e.unwrap().file_name().into_string().unwrap());
-            let pids = names.filter_map(|n| n.strip_prefix("ready")?.parse::<i32>().ok());
-            pids.collect::<Vec<_>>()
-        };
-        let both = eventually("two tasks", PATIENCE, || {
-            let mut errors = String::new();
-            fs::File::open(scratch.path().join("stderr"))?.read_to_string(&mut errors)?;
-            assert_eq!(errors, "");
-            Ok(Some(ready()).filter(|pids| pids.len() == 2))
-        })
-        .unwrap();
-        for pid in &both {
-            stop(*pid);
-        }
-        dump(task.pid(), &images);
+        let tasks = Everything::stopped(&scratch).unwrap();
+        dump(tasks.root.pid(), &images);
         assert_eq!(criu_images::verify(&images).unwrap(), []);
         let chain = Chain::open(&images).unwrap();
         assert_eq!(chain.tasks().unwrap().len(), 2);
         assert_eq!(chain.segments().unwrap().len(), 3);
-        for pid in both {
+        for pid in tasks.pids.iter().copied() {
             let id = u32::try_from(pid).unwrap();
             let memory = chain.task(id).unwrap().unwrap();
-            let seen = compare(&memory, pid, Some(&files));
+            let seen = compare(&memory, pid, Some(&tasks.files));
             assert!(seen.stored > 100, "{seen:?}");
             assert!(seen.zero > 100 && seen.file > 15, "{seen:?}");
         }

@@ -9,6 +9,7 @@
 //! | proof that this process is as it was | [`Census`], inside [`alone()`] |
 //! | a CRIU that says what the test wants | [`FakeCriu`] and its [`Step`]s |
 //! | a process worth dumping, that knows when it is damaged | [`Workload`] |
+//! | every kind of memory there is | [`Everything`] |
 //! | what a process has in its memory, to compare images with | [`Truth`] |
 //! | the CRIU of this machine | [`real_criu`] |
 //!
@@ -16,6 +17,7 @@
 
 mod alone;
 mod census;
+mod everything;
 mod fake;
 mod moments;
 mod patience;
@@ -31,6 +33,7 @@ mod workload;
 
 pub use alone::{alone, close_fds_on_exec};
 pub use census::Census;
+pub use everything::Everything;
 pub use fake::player::play_as_criu;
 pub use fake::script::{Passed, Step, Stream};
 pub use fake::state::PeerState;
