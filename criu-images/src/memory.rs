@@ -39,7 +39,8 @@ const AT_PAGESZ: u64 = 6;
 /// [`Chain`] was dumped.
 ///
 /// The whole chain is resolved when this is opened, into one table: to find an address
-/// takes the same whatever the chain's length. It takes 37 bytes for each run of pages.
+/// takes the same whatever the chain's length. It takes 37 bytes for each run of pages, and
+/// as much for each gap between two runs of one mapping.
 /// Reads go to the pages images directly; many threads may share one.
 ///
 /// ```no_run
@@ -322,10 +323,10 @@ impl Memory {
     /// Nobody may make a pages image shorter meanwhile: a read of what was cut off ends
     /// this process by `SIGBUS`, as does one of a disk that fails, where without it an error
     /// would come. So map only what is yours, and read by `read` alone what is not.
-    /// An image that was replaced since this was opened is not mapped; reading it fails.
+    /// An image whose length has changed since this was opened is not mapped, but read.
     ///
     /// # Errors
-    /// If an image cannot be opened or mapped.
+    /// If an image cannot be opened or mapped, or was replaced before it was read first.
     #[cfg(feature = "mmap")]
     pub fn mapped(mut self) -> Result<Self> {
         for stored in &mut self.files {

@@ -1,6 +1,6 @@
 //! `Memory` against a model that looks for each page in each folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use criu_images::{AddrRange, Loss, Memory, Origin, VirtAddr};
 use proptest::prelude::*;
@@ -177,19 +177,31 @@ fn a_chain_of_a_thousand_rounds() {
         .run(
             &(prop::collection::vec(release(), 1000), any::<u64>()),
             |(releases, seed)| {
-                // Each round has one page of its own, and the others in its parent; so
-                // content comes from all along the chain.
+                // Each round has one page of its own, and the others in its parent. The first
+                // pages are left alone early, so content comes from all along the chain.
                 let rounds: Vec<_> = (0u64..)
                     .zip(releases)
                     .map(|(number, release)| {
-                        let own = (number.wrapping_mul(seed | 1) >> 7) % PAGES;
+                        let left = number * PAGES / 1000;
+                        let own = left + (number.wrapping_mul(seed | 1) >> 7) % (PAGES - left);
                         (release, one_of_all(own, number == 0))
                     })
                     .collect();
                 let written = write(&rounds);
                 let chain = written.chain();
                 assert_eq!(chain.folders().len(), 1000);
-                check(&chain.task(7).unwrap().unwrap(), &rounds);
+                let memory = chain.task(7).unwrap().unwrap();
+                check(&memory, &rounds);
+                let pieces = memory.pieces(AddrRange::ALL);
+                let folders: BTreeSet<_> = pieces
+                    .filter_map(|piece| match piece.origin {
+                        Origin::Stored { folder, .. } => Some(folder),
+                        _ => None,
+                    })
+                    .collect();
+                // They count from the newest.
+                assert!(folders.first() < Some(&10) && folders.last() > Some(&950));
+                assert!(folders.len() > 30, "{folders:?}");
                 Ok(())
             },
         )
