@@ -195,6 +195,9 @@ pub(crate) mod root {
         let chain = Chain::open(&images).unwrap();
         assert_eq!(chain.tasks().unwrap().len(), 2);
         assert_eq!(chain.segments().unwrap().len(), 3);
+        if tasks.huge.is_none() {
+            eprintln!("this machine has no huge pages to give");
+        }
         for pid in tasks.pids.iter().copied() {
             let id = u32::try_from(pid).unwrap();
             let memory = chain.task(id).unwrap().unwrap();

@@ -11,9 +11,8 @@ mod root {
 
     use criu_images::source::{Folder, Source};
     use criu_images::{Header, Image, ImageWriter, Kind, Name, json, proto};
-    use criu_rs_tests::{Scratch, Spawned, real_criu};
+    use criu_rs_tests::{HugePages, Scratch, Spawned, real_criu};
 
-    use crate::hugepages::HugePages;
     use crate::{raw, sample};
 
     const PRELUDE: &str = "import os, sys\nos.setsid()\nD = sys.argv[1]\n";

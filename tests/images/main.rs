@@ -8,7 +8,6 @@ mod defects;
 mod fixtures;
 mod framing;
 mod hostile;
-mod hugepages;
 mod json;
 mod memory;
 mod raw;

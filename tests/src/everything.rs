@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::{Proc, Scratch, Spawned, State, eventually};
+use crate::{HugePages, Proc, Scratch, Spawned, State, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -22,6 +22,8 @@ pub struct Everything {
     pub pids: Vec<i32>,
     /// The folder of the files they have mapped.
     pub files: PathBuf,
+    /// What they have a huge page of, if the machine has some to give.
+    pub huge: Option<HugePages>,
 }
 
 impl Everything {
@@ -32,10 +34,13 @@ impl Everything {
     pub fn stopped(scratch: &Scratch) -> io::Result<Self> {
         let files = scratch.dir("files")?;
         let errors = scratch.join("stderr");
+        // One for each task, which share it at first only, and as many when they come back.
+        let huge = HugePages::take(4);
         let mut command = Command::new("unshare");
         command
             .args(["-i", "python3", "-c", include_str!("everything.py")])
             .arg(&files)
+            .args(huge.as_ref().map(|_| "huge"))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -64,7 +69,12 @@ impl Everything {
             })?;
             task.leave();
         }
-        Ok(Self { root, pids, files })
+        Ok(Self {
+            root,
+            pids,
+            files,
+            huge,
+        })
     }
 
     /// Waits until both have ended, and their ids are free.

@@ -10,6 +10,7 @@
 //! | a CRIU that says what the test wants | [`FakeCriu`] and its [`Step`]s |
 //! | a process worth dumping, that knows when it is damaged | [`Workload`] |
 //! | every kind of memory there is | [`Everything`] |
+//! | huge pages to give to a process | [`HugePages`] |
 //! | what a process has in its memory, to compare images with | [`Truth`] |
 //! | the CRIU of this machine | [`real_criu`] |
 //!
@@ -19,6 +20,7 @@ mod alone;
 mod census;
 mod everything;
 mod fake;
+mod huge_pages;
 mod moments;
 mod patience;
 mod proc;
@@ -38,6 +40,7 @@ pub use fake::player::play_as_criu;
 pub use fake::script::{Passed, Step, Stream};
 pub use fake::state::PeerState;
 pub use fake::{Datagram, FakeCriu, TASK_PID};
+pub use huge_pages::HugePages;
 pub use moments::Moments;
 pub use patience::eventually;
 pub use proc::{Proc, State, Thread};
