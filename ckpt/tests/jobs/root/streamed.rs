@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use criu_rs_tests::eventually;
+use criu_rs_tests::{Moments, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::full::Small;
@@ -16,18 +16,6 @@ use crate::holder::{Holder, let_go};
 
 /// What moments are drawn from.
 const SEED: u64 = 0x5eed_0008;
-
-/// Numbers without a pattern (xorshift64).
-struct Moments(u64);
-
-impl Moments {
-    fn next(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
 
 /// The ways of which each is broken off: those with a small buffer write while the tree is
 /// stopped.
@@ -79,12 +67,12 @@ fn when_ckpt_is_killed_the_target_lives_or_its_checkpoint_is_whole() {
     let bench = Bench::new();
     let mut holder = Holder::start(&bench, 24);
     bench.ckpt(&format!("create {} first --leave-running", holder.pid()));
-    let mut moments = Moments(SEED);
+    let mut moments = Moments::new(SEED);
     for round in 0..3 {
         for (number, way) in WAYS.iter().enumerate() {
             let name = format!("c{round}-{number}");
             let mut create = started(&bench, &format!("create {} {name} {way}", holder.pid()));
-            thread::sleep(Duration::from_millis(moments.next(400)));
+            thread::sleep(Duration::from_millis(moments.below(400)));
             create.kill().unwrap();
             create.wait().unwrap();
             settled(&bench, &mut holder, &name);
@@ -134,7 +122,7 @@ fn criu_at_work(create: &mut Child, staged: &Path) -> Option<Pid> {
 fn when_criu_is_killed_the_target_lives_and_ckpt_says_so() {
     let bench = Bench::new();
     let mut holder = Holder::start(&bench, 48);
-    let mut moments = Moments(SEED);
+    let mut moments = Moments::new(SEED);
     let mut killed = 0;
     for (number, way) in WAYS.iter().cycle().take(12).enumerate() {
         let name = format!("c{number}");
@@ -146,7 +134,7 @@ fn when_criu_is_killed_the_target_lives_and_ckpt_says_so() {
         let mut create = started(&bench, &format!("create {} {name} {way}", holder.pid()));
         let staged = bench.store().join(format!(".new.{name}/images"));
         if let Some(criu) = criu_at_work(&mut create, &staged) {
-            thread::sleep(Duration::from_millis(moments.next(40)));
+            thread::sleep(Duration::from_millis(moments.below(40)));
             killed += u32::from(kill_process(criu, Signal::KILL).is_ok());
         }
         let status = create.wait().unwrap();
