@@ -23,7 +23,7 @@ use super::words;
 #[derive(Debug, Args)]
 pub(crate) struct Every {
     /// How often, such as 1h, 90s or 1day
-    #[arg(value_parser = humantime::parse_duration)]
+    #[arg(value_parser = interval)]
     interval: Duration,
 
     /// The process; its descendants go along, and it runs on
@@ -42,7 +42,7 @@ pub(crate) struct Every {
     jitter: Option<Duration>,
 
     /// Ends after so many
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rounds: Option<u64>,
 
     /// What their names begin with, before the time; without it every-PID
@@ -134,6 +134,15 @@ fn signals() -> nix::Result<OwnedFd> {
     set.thread_block()?;
     let file = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
     Ok(file.into())
+}
+
+/// A time between two rounds. None would leave the process no time of its own.
+fn interval(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("it has to be longer than nothing".to_owned()),
+        Ok(interval) => Ok(interval),
+        Err(_) => Err("write a number and a unit, such as 90s, 10min, 1h or 1day".to_owned()),
+    }
 }
 
 /// How many rounds the document at the end tells of: the last.

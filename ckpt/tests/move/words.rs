@@ -117,6 +117,14 @@ fn failures_have_one_line_and_leave_nothing() {
     run(here.path(), &["import", out, "--max-size", "lots"]).failed(2);
     run(here.path(), &["prune"]).failed(2);
     run(here.path(), &["every", "1h", "1"]).failed(2);
+    // It would take no breath between two.
+    for words in [
+        ["every", "0s", "1", "--keep", "2"].as_slice(),
+        &["every", "often", "1", "--keep", "2"],
+        &["every", "1h", "1", "--keep", "2", "--rounds", "0"],
+    ] {
+        run(here.path(), words).failed(2);
+    }
     run(here.path(), &["every", "1h", "4194304", "--keep", "2"]).failed(3);
     // What rotted does not become an archive.
     fs::write(left.images().join("pages-1.img"), "rot").unwrap();
