@@ -58,9 +58,9 @@ impl Choice {
                 precision: 0.05,
             },
         };
-        while let [option, list, rest @ ..] = words {
+        while let [option, text, rest @ ..] = words {
             words = rest;
-            let list = list.split(',').filter(|word| !word.is_empty());
+            let list = text.split(',').filter(|word| !word.is_empty());
             match *option {
                 "--sizes" => choice.sizes = parsed(list)?,
                 "--only" => {
@@ -72,11 +72,9 @@ impl Choice {
                     }
                 }
                 "--places" => choice.places = named(list, &Place::ALL, Place::name)?,
-                "--contents" => {
-                    choice.contents = parsed(list)?;
-                }
+                "--contents" => choice.contents = parsed(list)?,
                 "--rounds" => {
-                    let rounds = { list }.next().unwrap_or_default().parse()?;
+                    let rounds = text.parse()?;
                     choice.plan.step = rounds;
                     choice.plan.most = rounds;
                     choice.plan.limit = Duration::from_secs(3600);

@@ -24,14 +24,7 @@ impl Target {
     pub(crate) fn start(memory_mib: u64) -> Self {
         let scratch = Scratch::new().unwrap();
         scratch.dir("images").unwrap();
-        let settings = Settings {
-            memory_mib,
-            child: true,
-            file: Some(scratch.join("counts")),
-            dirty: 64,
-            scatter: true,
-            ..Settings::new(scratch.join("status"))
-        };
+        let settings = Settings::of_a_tree(scratch.path(), memory_mib);
         let workload = Workload::start(WORKLOAD, settings).unwrap();
         Self { workload, scratch }
     }

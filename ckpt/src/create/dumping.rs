@@ -69,15 +69,23 @@ impl Job<'_> {
         })
     }
 
+    /// What CRIU is asked for, with pages going where this memory has them.
+    fn request<'f>(
+        &mut self,
+        memory: &mut dyn Memory,
+        images: &'f Path,
+        folder: &'f Path,
+    ) -> Result<Dump<'f>> {
+        let parent = self.parent.take();
+        memory.connect(self.create.request(self.pid, images, folder, parent))
+    }
+
     /// The tree goes on when CRIU is done; what is left to do, is done while it runs.
     fn run_on(mut self, memory: &mut dyn Memory) -> Result<Checkpoint> {
         let started = Instant::now();
         let images = self.staging.images();
         let folder = self.staging.path().to_owned();
-        let request = self
-            .create
-            .request(self.pid, &images, &folder, self.parent.take());
-        let request = memory.connect(request)?;
+        let request = self.request(memory, &images, &folder)?;
         let progress = |progress| self.listener.tell(Event::Criu(progress));
         let counted = self.rounds.as_ref().map(|it| it.counted);
         let dumped = send(self.criu, self.rounds.take(), request.progress(progress));
@@ -107,10 +115,7 @@ impl Job<'_> {
         let started = Instant::now();
         let images = self.staging.images();
         let folder = self.staging.path().to_owned();
-        let request = self
-            .create
-            .request(self.pid, &images, &folder, self.parent.take());
-        let request = memory.connect(request)?;
+        let request = self.request(memory, &images, &folder)?;
         let Self {
             listener,
             store,

@@ -1,6 +1,6 @@
 //! `Staging`: a checkpoint that is not one yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
@@ -234,8 +234,6 @@ impl Staging {
     ) -> Result<Checkpoint> {
         let rounds = self.kept_rounds()?;
         self.known.extend(rounds);
-        let known: BTreeSet<_> = self.known.iter().map(|file| &*file.path).collect();
-        let of = |path: &str| of(path) || known.contains(path);
         manifest.set_files(records(&self.path, &self.known, of)?);
         self.finish(manifest)
     }
@@ -375,19 +373,21 @@ impl Drop for Staging {
     }
 }
 
-/// Takes the digests of files in a folder, but for those that are known.
+/// The files in a folder that are known, and those that are asked for, whose digests are
+/// taken.
 pub(super) fn records(
     folder: &Path,
     known: &[FileRecord],
     of: impl Fn(&str) -> bool,
 ) -> Result<Vec<FileRecord>> {
+    let known: HashMap<_, _> = known.iter().map(|file| (&*file.path, file)).collect();
     let mut files = Vec::new();
-    for (path, length) in survey(folder)?.into_iter().filter(|(path, _)| of(path)) {
-        let is_this = |file: &&FileRecord| file.path == path && file.bytes == length;
-        files.push(match known.iter().find(is_this) {
-            Some(file) => file.clone(),
-            None => record(folder, path)?,
-        });
+    for (path, length) in survey(folder)? {
+        match known.get(&*path) {
+            Some(file) if file.bytes == length => files.push((*file).clone()),
+            found if found.is_some() || of(&path) => files.push(record(folder, path)?),
+            _ => {}
+        }
     }
     Ok(files)
 }

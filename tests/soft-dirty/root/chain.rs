@@ -13,6 +13,16 @@ use crate::scribe::Scribe;
 /// what its libraries keep.
 const AROUND: u64 = 16;
 
+/// Whether these images are whole, restore, and what is restored is whole and goes on.
+#[track_caller]
+fn goes_on(images: &Path, scribe: &mut Scribe) {
+    assert_eq!(criu_images::verify(images).unwrap(), []);
+    restore(images, scribe);
+    scribe.assert_whole();
+    scribe.fill(0, 5, 5, 7);
+    scribe.assert_whole();
+}
+
 /// Rounds, between which so many pages change as the round's number says, then dump and
 /// restore: each has the pages that were written, no more and no less.
 fn chain_of(rounds: usize, mode: PreDumpMode) {
@@ -38,12 +48,7 @@ fn chain_of(rounds: usize, mode: PreDumpMode) {
     let (found, others) = scribe.in_round(&images);
     assert_eq!(found, scribe.take_changed());
     assert!(others <= AROUND, "{others}");
-    assert_eq!(criu_images::verify(&images).unwrap(), []);
-    restore(&images, &mut scribe);
-    scribe.assert_whole();
-    // It goes on.
-    scribe.fill(0, 5, 5, 7);
-    scribe.assert_whole();
+    goes_on(&images, &mut scribe);
 }
 
 #[test]
@@ -72,11 +77,7 @@ fn restored_as(form: impl FnOnce(&Path) -> PathBuf) {
     }
     let newest = chain.dump(&scribe);
     let images = form(&newest);
-    assert_eq!(criu_images::verify(&images).unwrap(), []);
-    restore(&images, &mut scribe);
-    scribe.assert_whole();
-    scribe.fill(0, 5, 5, 7);
-    scribe.assert_whole();
+    goes_on(&images, &mut scribe);
 }
 
 #[test]

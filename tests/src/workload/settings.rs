@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::pattern::{PAGE, Pattern};
@@ -49,6 +49,20 @@ impl Settings {
             scatter: false,
             tick: Duration::from_millis(1),
             seed: 1,
+        }
+    }
+
+    /// One with a child and a file, which rewrites pages all over its memory; what it needs
+    /// is in this folder.
+    #[must_use]
+    pub fn of_a_tree(folder: &Path, memory_mib: u64) -> Self {
+        Self {
+            memory_mib,
+            child: true,
+            file: Some(folder.join("counts")),
+            dirty: 64,
+            scatter: true,
+            ..Self::new(folder.join("status"))
         }
     }
 

@@ -5,24 +5,15 @@ use std::thread;
 use std::time::Instant;
 
 use ckpt::Store;
-use criu_rs_tests::{Moments, Proc, Spawned, eventually};
+use criu_rs_tests::{Moments, Spawned, eventually};
 
 use crate::bench::{Bench, PATIENCE};
+use crate::holder::let_go;
 
 const ROUNDS: u64 = 100;
 
 /// What the moments are drawn from.
 const SEED: u64 = 0x5eed_0006;
-
-/// Whether CRIU has let go of it.
-fn is_free(process: Proc) -> bool {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid()));
-    let status = status.unwrap_or_default();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
-    let traced = field("TracerPid:").is_none_or(|pid| pid.trim() != "0");
-    let stopped = field("State:").is_none_or(|state| state.trim().starts_with(['t', 'T']));
-    !traced && !stopped
-}
 
 /// Whether it is there, and no zombie.
 fn lives(process: &Spawned) -> bool {
@@ -54,10 +45,7 @@ fn the_target_lives_or_its_checkpoint_is_whole() {
         create.wait().unwrap();
 
         // CRIU notices at its next stage, and undoes what it did or completes it.
-        eventually("a target that is let go or gone", PATIENCE, || {
-            Ok((!lives(&job) || is_free(job.proc())).then_some(()))
-        })
-        .unwrap();
+        let_go(job.proc());
         // The library, since a hundred commands more would take longer than all the rest.
         assert!(store.fsck().unwrap().problems.is_empty(), "round {round}");
         let listing = store.list().unwrap();
