@@ -1,6 +1,6 @@
 //! Sockets: what they are bound to, and what they are connected to.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use criu_images::Kind;
 use criu_images::proto::{FileEntry, InetSkEntry, InventoryEntry};
@@ -73,8 +73,9 @@ fn place(socket: &InetSkEntry, host: &Host, findings: &mut Findings) {
         && socket.state == LISTENING
         && let Ok(port) = u16::try_from(socket.src_port)
         && host.listening.iter().any(|(other, taken)| {
+            let other = other.to_canonical();
             *taken == port
-                && (*other == address || other.is_unspecified() || address.is_unspecified())
+                && (other == address || other.is_unspecified() || address.is_unspecified())
                 && other.is_ipv4() == address.is_ipv4()
         })
     {
@@ -82,7 +83,8 @@ fn place(socket: &InetSkEntry, host: &Host, findings: &mut Findings) {
     }
 }
 
-/// Words in network order, as the machine has them in memory.
+/// Words in network order, as the machine has them in memory. An address of IPv4 in a socket
+/// of IPv6, as a JVM has them, is the host's of IPv4.
 fn address(socket: &InetSkEntry) -> Option<IpAddr> {
     match socket.src_addr[..] {
         [word] => Some(Ipv4Addr::from(word.to_le_bytes()).into()),
@@ -91,7 +93,7 @@ fn address(socket: &InetSkEntry) -> Option<IpAddr> {
             for (out, word) in bytes.chunks_exact_mut(4).zip([a, b, c, d]) {
                 out.copy_from_slice(&word.to_le_bytes());
             }
-            Some(Ipv6Addr::from(bytes).into())
+            Some(IpAddr::from(bytes).to_canonical())
         }
         _ => None,
     }

@@ -450,6 +450,35 @@ fn sockets() {
 }
 
 #[test]
+fn an_address_of_ipv4_in_a_socket_of_ipv6_is_that_of_the_host() {
+    let mut set = Set::new();
+    let mapped = |address: [u8; 4], port| {
+        let mut file = socket(10, address, port);
+        let socket = file.isk.as_mut().unwrap();
+        socket
+            .src_addr
+            .splice(..0, [0, 0, u32::from_le_bytes([0, 0, 255, 255])]);
+        file
+    };
+    set.files = vec![
+        mapped([127, 0, 0, 1], 81),
+        mapped([10, 0, 0, 1], 4000),
+        mapped([0, 0, 0, 0], 4001),
+    ];
+    assert_eq!(set.found(|_| {}), []);
+    set.files.push(mapped([10, 0, 0, 2], 4002));
+    let elsewhere = Mismatch::Address(IpAddr::from([10, 0, 0, 2]));
+    assert_eq!(set.found(|_| {}), [(Obstacle::Error, elsewhere)]);
+    // The set's host has another listener there.
+    set.files = vec![mapped([127, 0, 0, 1], 80)];
+    let port = Mismatch::PortTaken {
+        address: IpAddr::from([127, 0, 0, 1]),
+        port: 80,
+    };
+    assert_eq!(set.found(|_| {}), [(Obstacle::Error, port)]);
+}
+
+#[test]
 fn no_tree_is_an_error() {
     let set = Set::new();
     let images = Images::open(set.images()).unwrap();
