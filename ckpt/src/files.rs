@@ -8,6 +8,7 @@ mod place;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -49,9 +50,18 @@ pub struct NeededFile {
     pub gid: u32,
     /// When it was written to last, in seconds since 1970.
     pub mtime: i64,
-    /// Where its content is now, and what that is.
+    /// Its content, and what that is.
     #[serde(skip)]
-    source: Option<(PathBuf, u64, Digest)>,
+    source: Option<(Content, u64, Digest)>,
+}
+
+/// Where the content of a file comes from that goes along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// It is read, and has to be what its digest is of.
+    File(PathBuf),
+    /// It was read.
+    Held(Vec<u8>),
 }
 
 /// A file that does not go along.
@@ -80,6 +90,10 @@ const VERSION: u32 = 1;
 /// The largest list that is read: as long as a manifest can be.
 const LIMIT: u64 = 64 << 20;
 
+/// The most bytes that are held of files which change: what a program maps to be looked at,
+/// as a JVM does, has some KiB, and is written several times a second.
+const HELD: u64 = 16 << 20;
+
 impl NeededFiles {
     /// The file in a checkpoint's folder that lists them.
     pub const LIST: &'static str = "files.json";
@@ -105,11 +119,14 @@ impl NeededFiles {
         let dumped = manifest.created + manifest.times.dump.unwrap_or_default();
 
         let mut needed = Self::default();
+        let mut room = HELD;
         for (path, size) in opened(&images, &mut needed.not_taken)? {
             let found = Path::new(root).join(path.trim_start_matches('/'));
+            let mut hold = 0;
             match look(&found, size, dumped) {
                 Ok(Found::Same) => {}
-                Ok(Found::Changed) if changed => {}
+                // It may change again before it is written.
+                Ok(Found::Changed) if changed => hold = room,
                 Ok(Found::Changed) => {
                     needed.not_taken.push(NotTaken::Changed(path));
                     continue;
@@ -125,7 +142,11 @@ impl NeededFiles {
                 Err(error) => return Err(at(&found)(error)),
             }
             let number = needed.files.len();
-            needed.files.push(NeededFile::take(path, &found, number)?);
+            let file = NeededFile::take(path, &found, number, hold)?;
+            if let Some((Content::Held(_), bytes, _)) = file.source {
+                room -= bytes;
+            }
+            needed.files.push(file);
         }
         Ok(needed)
     }
@@ -149,8 +170,8 @@ impl NeededFiles {
         text
     }
 
-    /// The records of their content, and where that is.
-    pub(crate) fn records(&self) -> impl Iterator<Item = (FileRecord, PathBuf)> {
+    /// The records of their content, and that.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (FileRecord, Content)> {
         self.files.iter().filter_map(|file| {
             let (source, bytes, blake3) = file.source.clone()?;
             let record = FileRecord {
@@ -164,7 +185,8 @@ impl NeededFiles {
 }
 
 impl NeededFile {
-    fn take(path: String, found: &Path, number: usize) -> Result<Self> {
+    /// Takes the digest of its content, and holds that if it is no more than this.
+    fn take(path: String, found: &Path, number: usize, hold: u64) -> Result<Self> {
         let metadata = fs::metadata(found).map_err(at(found))?;
         let mut file = Self {
             path,
@@ -176,12 +198,27 @@ impl NeededFile {
             source: None,
         };
         if metadata.is_file() {
-            let (digest, bytes) = Digest::of(open(found)?).map_err(at(found))?;
             file.member = Some(format!("files/{number}"));
-            file.source = Some((found.to_owned(), bytes, digest));
+            file.source = Some(content(found, hold)?);
         }
         Ok(file)
     }
+}
+
+fn content(found: &Path, hold: u64) -> Result<(Content, u64, Digest)> {
+    let mut file = open(found)?;
+    if hold > 0 {
+        let mut held = Vec::new();
+        let mut some = (&mut file).take(hold + 1);
+        some.read_to_end(&mut held).map_err(at(found))?;
+        let (digest, bytes) = Digest::of(&held[..]).map_err(at(found))?;
+        if bytes <= hold {
+            return Ok((Content::Held(held), bytes, digest));
+        }
+        file.rewind().map_err(at(found))?;
+    }
+    let (digest, bytes) = Digest::of(file).map_err(at(found))?;
+    Ok((Content::File(found.to_owned()), bytes, digest))
 }
 
 /// Paths of all files that the images tell of and do not hold, with the size that each has

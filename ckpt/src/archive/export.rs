@@ -1,13 +1,13 @@
 //! `Export`: a checkpoint becomes an archive.
 
 use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use super::member::{begin, end, pad};
 use super::{BUFFER, Compression, Moved};
 use crate::error::{Error, Result, at};
-use crate::files::NeededFiles;
+use crate::files::{Content, NeededFiles};
 use crate::manifest::{Digest, FileRecord, Manifest, open};
 use crate::store::{Checkpoint, Hold};
 
@@ -53,12 +53,6 @@ struct Part {
     manifest: Vec<u8>,
     mtime: u64,
     files: Vec<(FileRecord, Content)>,
-}
-
-/// Where the content of a file comes from.
-enum Content {
-    File(PathBuf),
-    Text(Vec<u8>),
 }
 
 impl<'a> Export<'a> {
@@ -164,10 +158,8 @@ impl Part {
                 bytes,
                 blake3,
             };
-            files.push((record, Content::Text(list)));
-            for (record, path) in needed.records() {
-                files.push((record, Content::File(path)));
-            }
+            files.push((record, Content::Held(list)));
+            files.extend(needed.records());
             manifest.set_files(files.iter().map(|(record, _)| record.clone()).collect());
         }
         let since = manifest.created.duration_since(SystemTime::UNIX_EPOCH);
@@ -218,7 +210,7 @@ fn write(
                 progress(Moved { done, total, file });
             };
             match content {
-                Content::Text(text) => {
+                Content::Held(text) => {
                     to.write_all(text).map_err(at(archive))?;
                     copied(record.bytes);
                 }

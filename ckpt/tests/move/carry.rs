@@ -2,10 +2,14 @@
 
 use std::fs;
 use std::io::Read;
+use std::time::SystemTime;
 
-use ckpt::{Children, Compression, Error, Export, Import};
+use ckpt::{Children, Compression, Error, Export, Import, Manifest, NeededFiles, Root};
+use criu_images::Kind;
+use criu_images::proto::{self, FdTypes};
 use criu_rs_tests::Scratch;
 
+use crate::images::put;
 use crate::made::{below, checkpoint, content, import, members, name, packed, store};
 
 #[test]
@@ -106,10 +110,44 @@ fn long_paths_and_names_arrive() {
     let path = staging.images().join(deep);
     fs::create_dir(path.parent().unwrap()).unwrap();
     fs::write(path, "far down").unwrap();
-    let manifest = ckpt::Manifest::new(name(&longest), ckpt::Root::default());
+    let manifest = Manifest::new(name(&longest), Root::default());
     let left = staging.commit(manifest).unwrap();
     let arrived = import(&there, &packed(&left, Compression::None)).unwrap();
     assert_eq!(content(&arrived.checkpoint), content(&left));
+}
+
+#[test]
+fn a_file_that_is_written_all_the_time_goes_along_as_it_was_looked_at() {
+    let scratch = Scratch::new().unwrap();
+    let (here, there) = (store(&scratch, "here"), store(&scratch, "there"));
+    let data = scratch.join("data");
+    fs::write(&data, "at first").unwrap();
+    let staging = here.stage(&name("web")).unwrap();
+    let file = proto::FileEntry {
+        r#type: FdTypes::Reg.into(),
+        id: 1,
+        reg: Some(proto::RegFileEntry {
+            id: 1,
+            name: data.to_str().unwrap().into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    put(&staging.images(), Kind::Files, 0, &[file]);
+    let mut manifest = Manifest::new(name("web"), Root::default());
+    manifest.created = SystemTime::UNIX_EPOCH;
+    let left = staging.commit(manifest).unwrap();
+
+    let lost = NeededFiles::of(&left, false).unwrap();
+    assert_eq!(lost.lost().collect::<Vec<_>>(), [data.to_str().unwrap()]);
+    let files = NeededFiles::of(&left, true).unwrap();
+    fs::write(&data, "later on").unwrap();
+    let mut archive = Vec::new();
+    let export = Export::new(&left).with_files(files);
+    export.write_to("a", &mut archive, &mut |_| {}).unwrap();
+    let arrived = import(&there, &archive).unwrap();
+    let held = fs::read_to_string(arrived.checkpoint.path().join("files/0"));
+    assert_eq!(held.unwrap(), "at first");
 }
 
 /// A source that fails, as the network does.

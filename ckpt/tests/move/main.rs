@@ -7,6 +7,9 @@ mod carry;
 mod check;
 mod command;
 mod hostile;
+#[allow(dead_code)]
+#[path = "../image/made.rs"]
+mod images;
 mod killed;
 mod live;
 mod made;
