@@ -77,6 +77,20 @@ pub(crate) const NODE: Program = Program {
     advice: "set NODE to the path of a Node.js",
 };
 
+/// A virtual machine, with a compiler in it. Debian's, whatever is on PATH, which may have
+/// none.
+pub(crate) const JAVA: Program = Program {
+    name: "java",
+    variable: "JAVA",
+    installed: false,
+    version: "-version",
+    package: Package::new(
+        &["openjdk-17-jre-headless"],
+        "usr/lib/jvm/java-17-openjdk-ARCHITECTURE/bin/java",
+    ),
+    advice: "set JAVA to the path of a Java of release 11 or newer with its compiler",
+};
+
 /// What lays networks between servers.
 pub(crate) const IP: Program = Program {
     name: "ip",
@@ -88,7 +102,7 @@ pub(crate) const IP: Program = Program {
 };
 
 /// Every program there is.
-pub(crate) const PROGRAMS: [&Program; 5] = [&GDB, &REDIS, &TMUX, &NODE, &IP];
+pub(crate) const PROGRAMS: [&Program; 6] = [&GDB, &REDIS, &TMUX, &NODE, &JAVA, &IP];
 
 /// `cargo xtask program NAME`: its path, alone.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, no_arguments};
-use crate::program::{GDB, IP, NODE, REDIS, TMUX};
+use crate::program::{GDB, IP, JAVA, NODE, REDIS, TMUX};
 use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
 use crate::{criu, process};
 
@@ -40,7 +40,7 @@ pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
 fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     let old = BOOKWORM.provision(root)?;
     let gdb = GDB.find(root)?;
-    let jobs = [&REDIS, &TMUX, &NODE, &IP];
+    let jobs = [&REDIS, &TMUX, &NODE, &JAVA, &IP];
     let jobs = jobs.map(|program| Ok((program.variable, program.find(root)?)));
     let jobs = jobs.into_iter().collect::<Result<Vec<_>, Failure>>()?;
     let suites = [

@@ -68,14 +68,28 @@ impl Bench {
     /// store, which is the one from here on.
     #[track_caller]
     pub(crate) fn carry(&self, name: &str) {
+        self.pack(name, "");
+        self.unpack(name, "");
+    }
+
+    /// The first half of it: listed, exported with these words, removed.
+    #[track_caller]
+    pub(crate) fn pack(&self, name: &str, words: &str) {
         assert_eq!(self.listed(), [name]);
         let archive = self.path("carried.ckpt");
         let archive = archive.display();
-        self.ckpt(&format!("export {name} -o {archive}"));
+        self.ckpt(&format!("export {name} -o {archive} {words}"));
         self.ckpt(&format!("rm {name}"));
         assert!(self.listed().is_empty());
         self.carried.store(true, Ordering::Relaxed);
-        self.ckpt(&format!("import {archive}"));
+    }
+
+    /// The other half: imported with these words, listed, verified.
+    #[track_caller]
+    pub(crate) fn unpack(&self, name: &str, words: &str) {
+        let archive = self.path("carried.ckpt");
+        let archive = archive.display();
+        self.ckpt(&format!("import {archive} {words}"));
         assert_eq!(self.listed(), [name]);
         let said = self.ckpt(&format!("verify {name}"));
         assert!(said.starts_with("good: "), "{said}");

@@ -15,6 +15,7 @@ mod root {
     mod batch;
     mod elsewhere;
     mod full;
+    mod java;
     mod killed;
     mod node;
     mod pipeline;

@@ -2,19 +2,22 @@
 //! is.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
 
 use crate::apt::{self, PrivateApt};
 use crate::failure::Failure;
 use crate::provision::{BOOKWORM, Loader};
 use crate::sources::Archive;
 
+/// Stands for the architecture, in Debian's words, in a path.
+const ARCHITECTURE: &str = "ARCHITECTURE";
+
 /// Packages, and a program in them.
 pub(crate) struct Package {
     /// What it is in, and what that needs beside libraries.
     names: &'static [&'static str],
-    /// Where it is in them.
+    /// Where it is in them; [`ARCHITECTURE`] in it is the machine's.
     path: &'static str,
     start: Start,
 }
@@ -46,7 +49,9 @@ impl Package {
 
     /// Unpacks it into a folder: `prefix`, and beside it `name`, which starts it.
     pub(crate) fn build(&self, name: &str, aside: &Path) -> Result<(), Failure> {
-        let loader = Loader::of(&apt::architecture()?)?;
+        let architecture = apt::architecture()?;
+        let loader = Loader::of(&architecture)?;
+        let path = self.path.replace(ARCHITECTURE, &architecture);
         let archive = Archive::of_this_machine()?;
         eprintln!("provisioning {name} of Debian {} ...", BOOKWORM.name);
         let scratch = aside.join("apt");
@@ -62,14 +67,48 @@ impl Package {
         apt.unpack(&names, &prefix)?;
         fs::remove_dir_all(&scratch).map_err(|e| Failure::file("remove", &scratch, &e))?;
         let script = match self.start {
-            Start::Loader => loader.wrapper(&prefix, self.path)?,
-            Start::Root => rooted(self.path),
+            Start::Loader => {
+                relink(&prefix, &prefix)?;
+                loader.wrapper(&prefix, &path)?
+            }
+            Start::Root => rooted(&path),
         };
         let wrapper = aside.join(name);
         fs::write(&wrapper, script)
             .and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)))
             .map_err(|e| Failure::file("write", &wrapper, &e))
     }
+}
+
+/// Links below `folder` by full paths lead into the prefix, as they would if its packages
+/// were installed; those that lead to nothing there are left.
+fn relink(prefix: &Path, folder: &Path) -> Result<(), Failure> {
+    let entries = fs::read_dir(folder).map_err(|e| Failure::file("list", folder, &e))?;
+    for entry in entries {
+        let path = entry.map_err(|e| Failure::file("list", folder, &e))?.path();
+        let kind = path
+            .symlink_metadata()
+            .map_err(|e| Failure::file("look at", &path, &e))?;
+        if kind.is_dir() {
+            relink(prefix, &path)?;
+        }
+        if !kind.is_symlink() {
+            continue;
+        }
+        let leads = fs::read_link(&path).map_err(|e| Failure::file("read", &path, &e))?;
+        let Ok(inside) = leads.strip_prefix("/") else {
+            continue;
+        };
+        if prefix.join(inside).symlink_metadata().is_ok() {
+            // Relative, so that the folder can be moved.
+            let below = folder.strip_prefix(prefix).unwrap_or(folder);
+            let up: PathBuf = below.components().map(|_| "..").collect();
+            fs::remove_file(&path)
+                .and_then(|()| symlink(up.join(inside), &path))
+                .map_err(|e| Failure::file("write", &path, &e))?;
+        }
+    }
+    Ok(())
 }
 
 /// A script that starts a program with the folder beside it for its root.
@@ -80,4 +119,41 @@ fn rooted(path: &str) -> String {
          case $0 in */*) p=${{0%/*}}/prefix ;; *) p=./prefix ;; esac\n\
          exec /usr/sbin/chroot \"$p\" /{path} \"$@\"\n"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::relink;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    #[test]
+    fn links_by_full_paths_lead_into_the_prefix() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (old, new) = (scratch.path().join("old"), scratch.path().join("new"));
+        for folder in ["usr/lib/java", "etc/java"] {
+            fs::create_dir_all(old.join(folder)).unwrap();
+        }
+        fs::write(old.join("etc/java/conf"), "ours").unwrap();
+        let links = [
+            ("usr/lib/java/conf", "/etc/java/conf"),
+            ("usr/lib/java/all", "/etc/java"),
+            ("top", "/usr/lib/java/conf"),
+            ("usr/outside", "/etc/hostname"),
+            ("usr/near", "lib"),
+        ];
+        for (link, leads) in links {
+            symlink(leads, old.join(link)).unwrap();
+        }
+        relink(&old, &old).unwrap();
+        fs::rename(&old, &new).unwrap();
+        for link in ["usr/lib/java/conf", "usr/lib/java/all/conf", "top"] {
+            let read = fs::read_to_string(new.join(link));
+            assert_eq!(read.unwrap(), "ours", "{link}");
+        }
+        for (link, leads) in &links[3..] {
+            assert_eq!(fs::read_link(new.join(link)).unwrap(), Path::new(leads));
+        }
+    }
 }
