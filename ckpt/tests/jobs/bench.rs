@@ -18,6 +18,13 @@ pub(crate) const CKPT: &str = env!("CARGO_BIN_EXE_ckpt");
 /// How long anything may take that is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Begins a script of bash: what the test runner leaked is closed, and the rest is nothing
+/// but the script's own.
+pub(crate) const ALONE: &str = r#"
+    for fd in /proc/self/fd/*; do fd=${fd##*/}; [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done
+    exec </dev/null >/dev/null 2>&1; cd /
+"#;
+
 pub(crate) struct Bench {
     scratch: Scratch,
     carried: AtomicBool,

@@ -8,7 +8,7 @@ use std::process::Command;
 use criu_rs_tests::{Spawned, eventually};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 
-use crate::bench::{Bench, PATIENCE};
+use crate::bench::{ALONE, Bench, PATIENCE};
 
 const COUNT: &str = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.02; done";
 
@@ -49,12 +49,9 @@ fn a_job_survives_with_another_pipe_to_write_to() {
     assert_eq!(numbers(reader).next(), Some(last + 1));
 }
 
-/// A folder of a file system that is nowhere else in its mounts. What the test runner leaked
-/// is closed, and what others on this host write to is not there.
-const INSIDE: &str = r#"for fd in /proc/self/fd/*; do fd=${fd##*/}
-        [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done
-    while umount -l /dev/shm; do :; done 2>/dev/null
-    exec </dev/null >/dev/null 2>&1; cd /; set -e
+/// A folder of a file system that is nowhere else in its mounts. What others on this host
+/// write to is not there.
+const INSIDE: &str = r#"while umount -l /dev/shm; do :; done; set -e
     mount -t tmpfs none "$0"; mkdir "$0/data"; echo before >"$0/data/file"
     mount --bind "$0/data" "$1"; umount "$0"; exec sleep 600"#;
 
@@ -86,8 +83,8 @@ fn a_tree_survives_with_another_folder_and_below_another_root() {
     }
     fs::write(other.join("file"), "after\n").unwrap();
     let mut command = Command::new("setsid");
-    command.args(["unshare", "--mount", "bash", "-c", INSIDE]);
-    command.args([&aside, &at]).current_dir("/");
+    command.args(["unshare", "--mount", "bash", "-c"]);
+    command.arg(format!("{ALONE}{INSIDE}")).args([&aside, &at]);
     let job = Spawned::spawn(&mut command).unwrap();
     bench.runs(&job, "sleep");
     let pid = job.pid();
