@@ -9,18 +9,23 @@ use criu_rs_benches::{Plan, Result};
 use crate::target::Content;
 use crate::way::Way;
 
-pub(crate) const USAGE: &str = "usage: dump FOLDER [--sizes MIB,…] [--only WAY,…] \
-    [--places disk,memory] [--contents CONTENT,…] [--rounds N], or `cargo xtask bench dump`";
+pub(crate) const USAGE: &str = "usage: dump FOLDER [--sizes MIB,…] [--processes N,…] \
+    [--only WAY,…] [--places disk,memory] [--contents CONTENT,…] [--buffer MIB] [--rounds N], or \
+    `cargo xtask bench dump`";
 
 /// What is measured.
 #[derive(Debug, Clone)]
 pub(crate) struct Choice {
-    /// Sizes of processes, in MiB.
+    /// Of all processes of a tree together, in MiB.
     pub(crate) sizes: Vec<u32>,
+    /// How many have it between them.
+    pub(crate) processes: Vec<u32>,
     pub(crate) ways: Vec<Way>,
     pub(crate) places: Vec<Place>,
     /// What memory holds, beside noise.
     pub(crate) contents: Vec<Content>,
+    /// Of a buffer, in bytes.
+    pub(crate) buffer: Option<u64>,
     pub(crate) plan: Plan,
 }
 
@@ -47,9 +52,11 @@ impl Choice {
     pub(crate) fn parse(mut words: &[&str]) -> Result<Self> {
         let mut choice = Self {
             sizes: vec![16, 64, 256, 1024, 2048],
+            processes: vec![1, 8],
             ways: Way::ALL.to_vec(),
             places: Place::ALL.to_vec(),
             contents: Content::ALL[1..].to_vec(),
+            buffer: None,
             plan: Plan {
                 warm_up: 1,
                 step: 5,
@@ -62,17 +69,12 @@ impl Choice {
             words = rest;
             let list = text.split(',').filter(|word| !word.is_empty());
             match *option {
-                "--sizes" => choice.sizes = parsed(list)?,
-                "--only" => {
-                    choice.ways = named(list, &Way::ALL, |way| way.word())?;
-                    // All others are compared with it.
-                    if choice.ways.first() != Some(&Way::Stock) {
-                        choice.ways.retain(|way| *way != Way::Stock);
-                        choice.ways.insert(0, Way::Stock);
-                    }
-                }
+                "--sizes" => choice.sizes = counts(list)?,
+                "--processes" => choice.processes = counts(list)?,
+                "--only" => choice.ways = compared(&named(list, &Way::ALL, |way| way.word())?),
                 "--places" => choice.places = named(list, &Place::ALL, Place::name)?,
                 "--contents" => choice.contents = parsed(list)?,
+                "--buffer" => choice.buffer = Some(text.parse::<u64>()? << 20),
                 "--rounds" => {
                     let rounds = text.parse()?;
                     choice.plan.step = rounds;
@@ -95,6 +97,28 @@ where
     T::Err: Into<Box<dyn Error>>,
 {
     words.map(|word| word.parse().map_err(Into::into)).collect()
+}
+
+/// How many of something there may be: not none.
+fn counts<'w>(words: impl Iterator<Item = &'w str>) -> Result<Vec<u32>> {
+    let counts: Vec<u32> = parsed(words)?;
+    if counts.contains(&0) {
+        return Err(USAGE.into());
+    }
+    Ok(counts)
+}
+
+/// These, and what they are compared with, which comes before.
+fn compared(ways: &[Way]) -> Vec<Way> {
+    let mut all = vec![Way::Stock];
+    for way in ways {
+        for way in way.beside().into_iter().chain([*way]) {
+            if !all.contains(&way) {
+                all.push(way);
+            }
+        }
+    }
+    all
 }
 
 /// Those of these names.
