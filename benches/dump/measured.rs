@@ -27,6 +27,7 @@ pub(crate) struct Task<'a> {
 
 /// What came of it.
 pub(crate) struct Measured {
+    ways: Vec<Way>,
     /// By [`Time`]. Where nothing has to be synced, there is one less.
     pub(crate) times: Vec<(Time, Measurement)>,
     /// What else a dump costs.
@@ -35,13 +36,12 @@ pub(crate) struct Measured {
 
 impl Measured {
     /// The dumps alone, of one time.
-    pub(crate) fn dumps(&self, time: Time) -> impl Iterator<Item = &Case> {
+    pub(crate) fn dumps(&self, time: Time) -> impl Iterator<Item = (Way, &Case)> {
         let mut times = self.times.iter();
         let found = times.find(|(it, _)| *it == time);
-        found
-            .into_iter()
-            .flat_map(|(_, measured)| &measured.cases)
-            .filter(|case| Way::ALL.iter().any(|way| way.to_string() == case.series))
+        // They come before the limits.
+        let cases = found.into_iter().flat_map(|(_, measured)| &measured.cases);
+        self.ways.iter().copied().zip(cases)
     }
 }
 
@@ -100,6 +100,7 @@ impl Task<'_> {
             Ok((time, self.times(title, time, shape, &samples, &limits)?))
         };
         Ok(Measured {
+            ways: self.ways.to_vec(),
             times: times.into_iter().map(of).collect::<Result<_>>()?,
             rest: self.rest(title("medians of the rest"), shape, &samples)?,
         })

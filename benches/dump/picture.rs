@@ -7,6 +7,7 @@ use criu_rs_benches::{Case, Panel, Result, Scale, panels};
 use crate::choice::Place;
 use crate::measured::Measured;
 use crate::sample::Time;
+use crate::way::Way;
 
 /// Trees of several sizes, dumped to one place.
 #[derive(Debug)]
@@ -30,8 +31,12 @@ impl Sweep {
     }
 
     pub(crate) fn add(&mut self, measured: &Measured) {
-        self.frozen.extend(measured.dumps(Time::Frozen).cloned());
-        self.rates.extend(measured.dumps(Time::Synced).map(rate));
+        let frozen = measured.dumps(Time::Frozen);
+        self.frozen.extend(frozen.map(|(_, case)| case.clone()));
+        // What keeps nothing would dwarf the rest.
+        let kept = measured.dumps(Time::Synced);
+        let kept = kept.filter(|(way, _)| *way != Way::Null);
+        self.rates.extend(kept.map(|(_, case)| rate(case)));
     }
 
     /// What it is, after what is shown of it.

@@ -104,9 +104,10 @@ impl Ranged for Axis {
 impl ValueFormatter<f64> for Axis {
     fn format_ext(&self, value: &f64) -> String {
         let text = shown(*value);
-        match text.split_once('.') {
-            Some((whole, part)) if part.bytes().all(|digit| digit == b'0') => whole.to_owned(),
-            _ => text,
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text
         }
     }
 }
