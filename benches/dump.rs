@@ -90,6 +90,7 @@ fn measure(folder: &Path, choice: &Choice) -> Result<()> {
         }
     }
 
+    choice.fits(Machine::available()?)?;
     let mut report = Report::new("Dumps of large processes", METHOD);
     let mut sweeps = Vec::new();
     for (place, scratch) in &places {

@@ -47,7 +47,31 @@ impl Place {
     }
 }
 
+/// What has to stay available, in bytes.
+const LEFT: u64 = 512 << 20;
+
 impl Choice {
+    /// Refuses what would not fit into so much memory, before time is spent on the rest:
+    /// a target, a buffer, and what a dump to memory leaves.
+    pub(crate) fn fits(&self, available: u64) -> Result<()> {
+        let largest = self.sizes.iter().max().copied().unwrap_or(0);
+        let target = u64::from(largest) << 20;
+        let kept = match self.places.contains(&Place::Memory) {
+            true => target,
+            false => 0,
+        };
+        let needed = target + self.buffer.unwrap_or(target) + kept + LEFT;
+        if needed <= available {
+            return Ok(());
+        }
+        let [needed, available] = [needed, available].map(|bytes| bytes >> 20);
+        Err(format!(
+            "{largest} MiB need {needed} MiB of memory to be dumped, and {available} are available: \
+             choose smaller --sizes, a --buffer, or --places disk"
+        )
+        .into())
+    }
+
     /// Everything, unless less is asked for.
     pub(crate) fn parse(mut words: &[&str]) -> Result<Self> {
         let mut choice = Self {
@@ -133,4 +157,46 @@ fn named<'w, T: Copy>(
         found.ok_or_else(|| format!("there is no {word:?}; {USAGE}").into())
     };
     words.map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Choice, Place};
+    use crate::way::Way;
+
+    #[test]
+    fn what_is_compared_comes_after_what_it_is_compared_with() {
+        let choice = Choice::parse(&["--only", "incremental,buffer,stock"]).unwrap();
+        let wanted = [Way::Stock, Way::Create, Way::Incremental, Way::Buffer];
+        assert_eq!(choice.ways, wanted);
+    }
+
+    #[test]
+    fn nothing_else_is_understood() {
+        for words in [
+            ["--sizes", "0"],
+            ["--processes", "1,0"],
+            ["--only", "faster"],
+            ["--places", "tape"],
+            ["--contents", "prose"],
+            ["--buffer", "half"],
+            ["--depth", "1"],
+        ] {
+            assert!(Choice::parse(&words).is_err(), "{words:?}");
+        }
+        Choice::parse(&["--sizes"]).unwrap_err();
+    }
+
+    #[test]
+    fn a_target_a_buffer_and_a_dump_have_to_fit_into_memory() {
+        let mut choice = Choice::parse(&["--sizes", "1024,64"]).unwrap();
+        let mib = |mib: u64| mib << 20;
+        choice.fits(mib(3 * 1024 + 512)).unwrap();
+        choice.fits(mib(3 * 1024 + 511)).unwrap_err();
+        choice.places = vec![Place::Disk];
+        choice.fits(mib(2 * 1024 + 512)).unwrap();
+        choice.buffer = Some(mib(128));
+        choice.fits(mib(1024 + 128 + 512)).unwrap();
+        choice.fits(mib(1024 + 128 + 511)).unwrap_err();
+    }
 }
