@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use criu_rpc::Criu;
-use criu_rs_benches::{Machine, Measurement, Plan, Report, Result, Rounds, boxes};
+use criu_rs_benches::{Machine, Measurement, Plan, Report, Result, Rounds, Target, boxes};
 
 use leftovers::LEFTOVERS;
 use library::Library;
-use target::{MEMORY, TARGET, Target};
+use target::{MEMORY, TARGET};
 
 const PLAN: Plan = Plan {
     warm_up: 5,
@@ -90,7 +90,7 @@ fn versions(criu: &Path) -> Result<Measurement> {
 }
 
 fn dumps(criu: &Path, scratch: &Path) -> Result<Measurement> {
-    let target = Target::start()?;
+    let target = Target::start([TARGET], 1)?;
     for library in Library::ALL {
         fs::create_dir(scratch.join(library.word()))?;
     }
@@ -105,7 +105,7 @@ fn dumps(criu: &Path, scratch: &Path) -> Result<Measurement> {
 fn restores(criu: &Path, scratch: &Path) -> Result<Measurement> {
     let images = scratch.join("restored");
     fs::create_dir(&images)?;
-    let target = Target::start()?;
+    let target = Target::start([TARGET], 1)?;
     let pid = target.pid();
     Library::Ours.dump(criu, pid, &images)?;
     // A restore takes its pid.

@@ -1,26 +1,129 @@
 #![allow(unsafe_code)]
-//! What this machine can do at most: no dump is faster than what it consists of.
+//! `Limit`: what a dump consists of, done by itself. None is faster than that.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{IoSliceMut, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::ptr;
+use std::thread;
 use std::time::Instant;
 
-use criu_rpc::Pid;
-use criu_rs_benches::{Result, Table, shown};
+use criu_rs_benches::{Machine, Result, Target};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use rustix::fs::OFlags;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 use rustix::pipe::{PipeFlags, SpliceFlags, pipe_with, splice, vmsplice};
 
-/// What is moved for each figure, in bytes.
-const BYTES: usize = 512 << 20;
+use crate::choice::Place;
+use crate::sample::{Time, milliseconds};
+use crate::target::{Shape, memory};
 
-/// The best of this many times: a limit is not a median.
-const TIMES: usize = 5;
+/// What is moved at most, in bytes; the time is that of as much as is dumped.
+const MOST: usize = 512 << 20;
 
 /// What a call moves, in bytes.
 const STEP: usize = 1 << 20;
+
+/// What stays available when memory is warmed, in bytes.
+const LEFT: u64 = 2 << 30;
+
+/// A part of the work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Memory copied within a process, by so many threads.
+    Copy(usize),
+    /// Another's memory read (`process_vm_readv`), by so many threads.
+    Read(usize),
+    /// References to pages handed on and dropped.
+    Give,
+    /// A file written.
+    Write,
+    /// A file written, until it is on disk.
+    Sync,
+    /// The same, past the page cache.
+    Direct,
+}
+
+impl Limit {
+    /// Those of this machine and a place, with one thread and with one for each processor.
+    pub(crate) fn all(place: Place) -> Vec<Self> {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let mut all = vec![Self::Copy(1), Self::Read(1)];
+        if threads > 1 {
+            all.extend([Self::Copy(threads), Self::Read(threads)]);
+        }
+        all.push(Self::Give);
+        match place {
+            Place::Disk => all.extend([Self::Write, Self::Sync, Self::Direct]),
+            // It has no disk to wait for.
+            Place::Memory => all.push(Self::Sync),
+        }
+        all
+    }
+
+    /// Which time of a dump holds it.
+    pub(crate) fn of(self) -> Time {
+        match self {
+            Self::Copy(_) | Self::Read(_) | Self::Give => Time::Frozen,
+            Self::Write => Time::Written,
+            Self::Sync | Self::Direct => Time::Synced,
+        }
+    }
+
+    /// How long that takes for all memory of a target, in milliseconds.
+    pub(crate) fn sample(self, target: &Target, shape: Shape, folder: &Path) -> Result<f64> {
+        let there = memory(target.pid().as_raw())?;
+        let bytes = there.len().min(MOST);
+        let mut from = Memory::new(bytes)?;
+        from.bytes().fill(0x5a);
+        let mut to = Memory::new(bytes)?;
+        let (from, to) = (from.bytes(), to.bytes());
+        let path = folder.join("limit");
+        let start = Instant::now();
+        match self {
+            Self::Copy(threads) => copy(from, to, threads),
+            Self::Read(threads) => read(target.pid(), there.start, to, threads)?,
+            Self::Give => give(from)?,
+            Self::Write | Self::Sync | Self::Direct => {
+                let mut options = File::options();
+                options.write(true).create_new(true);
+                if self == Self::Direct {
+                    options.custom_flags(OFlags::DIRECT.bits().cast_signed());
+                }
+                let mut file = options.open(&path)?;
+                for step in from.chunks(STEP) {
+                    file.write_all(step)?;
+                }
+                if self != Self::Write {
+                    file.sync_all()?;
+                }
+            }
+        }
+        let time = milliseconds(start.elapsed());
+        if path.exists() {
+            fs::remove_file(path)?;
+        }
+        let moved = f64::from(u32::try_from(bytes)?) / f64::from(1 << 20);
+        Ok(time * f64::from(shape.mib) / moved)
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, threads) = match self {
+            Self::Copy(threads) => ("memcpy", *threads),
+            Self::Read(threads) => ("process_vm_readv", *threads),
+            Self::Give => return f.write_str("limit: vmsplice to /dev/null"),
+            Self::Write => return f.write_str("limit: write"),
+            Self::Sync => return f.write_str("limit: write and sync"),
+            Self::Direct => return f.write_str("limit: write past the cache and sync"),
+        };
+        let plural = if threads == 1 { "" } else { "s" };
+        write!(f, "limit: {what}, {threads} thread{plural}")
+    }
+}
 
 /// Memory that is there, in huge pages where the system gives some.
 struct Memory {
@@ -55,69 +158,29 @@ impl Drop for Memory {
 }
 
 /// Takes memory from the host, which takes freed memory back after some seconds, so that
-/// what is measured next does not wait for it.
-pub(crate) fn warm(bytes: usize) -> Result<()> {
-    drop(Memory::new(bytes)?);
+/// what is measured next does not wait for it. What is not available is not asked for.
+pub(crate) fn warm(bytes: u64) -> Result<()> {
+    let bytes = bytes.min(Machine::available()?.saturating_sub(LEFT));
+    if bytes > 0 {
+        drop(Memory::new(usize::try_from(bytes)?)?);
+    }
     Ok(())
 }
 
-/// Limits in GB/s; `pid` has so much memory from `address` on.
-pub(crate) fn table(pid: Pid, folders: &[(&str, &Path)]) -> Result<Table> {
-    let address = largest(pid)?;
-    let mut rows = Vec::new();
-    let mut add = |name: String, speed: f64| rows.push(vec![name, shown(speed)]);
-    let mut from = Memory::new(BYTES)?;
-    let mut to = Memory::new(BYTES)?;
-    from.bytes().fill(0x5a);
-    let speed = best(|| {
-        to.bytes().copy_from_slice(from.bytes());
-        Ok(())
-    })?;
-    add("memcpy, one thread".to_owned(), speed);
-    for threads in [1, 2] {
-        let speed = best(|| read(pid, address, to.bytes(), threads))?;
-        add(format!("process_vm_readv, {threads} threads"), speed);
-    }
-    add(
-        "vmsplice to /dev/null".to_owned(),
-        best(|| give(from.bytes()))?,
-    );
-    for (name, folder) in folders {
-        let path = folder.join("limit");
-        let speed = best(|| {
-            let mut file = File::create(&path)?;
-            for step in from.bytes().chunks(STEP) {
-                file.write_all(step)?;
-            }
-            file.sync_all()?;
-            fs::remove_file(&path)?;
-            Ok(())
-        })?;
-        add(format!("write and sync, {name}"), speed);
-    }
-    Ok(Table {
-        title: "Limits: the best of several times".to_owned(),
-        head: vec!["what".to_owned(), "GB/s".to_owned()],
-        rows,
-    })
-}
-
-fn best(mut what: impl FnMut() -> Result<()>) -> Result<f64> {
-    let mut best = 0.0f64;
-    for _ in 0..TIMES {
-        let start = Instant::now();
-        what()?;
-        let bytes = f64::from(u32::try_from(BYTES)?);
-        best = best.max(bytes / start.elapsed().as_secs_f64() / 1e9);
-    }
-    Ok(best)
+fn copy(from: &[u8], to: &mut [u8], threads: usize) {
+    let part = to.len().div_ceil(threads);
+    thread::scope(|scope| {
+        for (from, to) in from.chunks(part).zip(to.chunks_mut(part)) {
+            scope.spawn(|| to.copy_from_slice(from));
+        }
+    });
 }
 
 /// Reads another's memory.
-fn read(pid: Pid, address: usize, to: &mut [u8], threads: usize) -> Result<()> {
+fn read(pid: criu_rpc::Pid, address: usize, to: &mut [u8], threads: usize) -> Result<()> {
     let pid = nix::unistd::Pid::from_raw(pid.as_raw());
-    let part = to.len() / threads;
-    std::thread::scope(|scope| {
+    let part = to.len().div_ceil(threads);
+    thread::scope(|scope| {
         let parts = to.chunks_mut(part).enumerate();
         let readers: Vec<_> = parts
             .map(|(number, to)| {
@@ -170,19 +233,4 @@ fn give(from: &[u8]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where the largest mapping of a process begins.
-fn largest(pid: Pid) -> Result<usize> {
-    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
-    let ranges = maps.lines().filter_map(|line| {
-        let (start, end) = line.split(' ').next()?.split_once('-')?;
-        let number = |text| usize::from_str_radix(text, 16).ok();
-        Some((number(end)? - number(start)?, number(start)?))
-    });
-    let (bytes, start) = ranges.max().ok_or("no mappings")?;
-    if bytes < BYTES {
-        return Err("the target has too little memory for the limits".into());
-    }
-    Ok(start)
 }

@@ -1,31 +1,24 @@
 #![allow(unsafe_code)]
-//! The process that is dumped: nothing but memory, of a kind.
+//! What is dumped: processes that hold nothing but memory, of a kind.
 
 use std::fmt;
-use std::fs::OpenOptions;
+use std::fs::{self, File};
 use std::hint::black_box;
-use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
+use std::ptr;
 use std::str::FromStr;
-use std::thread;
-use std::time::Duration;
-use std::{env, ptr};
 
-use criu_rpc::Pid;
-use criu_rs_benches::Result;
+use criu_rs_benches::{Result, Target, join_in, stay};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
-use rustix::process::setsid;
 
 /// The argument that makes a process the target.
 pub(crate) const TARGET: &str = "target";
 
 const PAGE: usize = 4096;
 
-/// What it says when it is filled and detached.
-const READY: &str = "ready\n";
-
-/// So that it does not stay for ever when the benchmark is killed.
-const LIFE: Duration = Duration::from_secs(3600);
+/// Of so many pages [`Shape::change`] writes to one: 5 %.
+const ONE_OF: usize = 20;
 
 /// What is in the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +43,11 @@ impl Content {
         Self::Zeros,
         Self::Fragmented,
     ];
+
+    /// How many pages there are for each that is touched.
+    fn spread(self) -> usize {
+        if self == Self::Fragmented { 2 } else { 1 }
+    }
 }
 
 impl fmt::Display for Content {
@@ -74,51 +72,75 @@ impl FromStr for Content {
     }
 }
 
-/// A running target. Dropping it kills and reaps it.
-#[derive(Debug)]
-pub(crate) struct Target(Child);
+/// A tree, as it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    pub(crate) content: Content,
+    /// Of all processes together, in MiB.
+    pub(crate) mib: u32,
+    /// Each has as much of it as the others.
+    pub(crate) processes: u32,
+}
 
-impl Target {
-    /// One with this many MiB of content.
-    pub(crate) fn start(content: Content, mib: u32) -> Result<Self> {
-        let mut target = Self(
-            Command::new(env::current_exe()?)
-                .args([TARGET, &content.to_string(), &mib.to_string()])
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null())
-                .spawn()?,
-        );
-        let mut output = target.0.stdout.take().ok_or("the target has no output")?;
-        let mut said = String::new();
-        // It ends when the target lets go of it.
-        output.read_to_string(&mut said)?;
-        if said == READY {
-            Ok(target)
-        } else {
-            Err("the target ended before it was ready".into())
-        }
+impl Shape {
+    /// A tree of this shape.
+    pub(crate) fn start(self) -> Result<Target> {
+        let bytes = (u64::from(self.mib) << 20) / u64::from(self.processes);
+        let arguments = [
+            TARGET.to_owned(),
+            self.content.to_string(),
+            bytes.to_string(),
+            self.processes.to_string(),
+        ];
+        Target::start(arguments, self.processes)
     }
 
-    pub(crate) fn pid(&self) -> Pid {
-        Pid::from(&self.0)
+    /// Changes 5 % of the pages, which lie apart.
+    pub(crate) fn change(self, target: &Target) -> Result<()> {
+        for process in target.processes()? {
+            let file = format!("/proc/{}/mem", process.pid());
+            let file = File::options().read(true).write(true).open(file)?;
+            for page in memory(process.pid())?.step_by(PAGE * ONE_OF * self.content.spread()) {
+                let place = u64::try_from(page)?;
+                let mut word = [0; 8];
+                file.read_exact_at(&mut word, place)?;
+                file.write_all_at(&word.map(|byte| !byte), place)?;
+            }
+        }
+        Ok(())
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        drop(self.0.kill());
-        drop(self.0.wait());
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} MiB, {}", self.mib, self.content)?;
+        match self.processes {
+            1 => Ok(()),
+            processes => write!(f, ", {processes} processes"),
+        }
     }
+}
+
+/// A target's largest mapping: that which it fills.
+pub(crate) fn memory(pid: i32) -> Result<Range<usize>> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let ranges = maps.lines().filter_map(|line| {
+        let (start, end) = line.split(' ').next()?.split_once('-')?;
+        let number = |text| usize::from_str_radix(text, 16).ok();
+        Some(number(start)?..number(end)?)
+    });
+    let largest = ranges.max_by_key(ExactSizeIterator::len);
+    Ok(largest.ok_or("a target has no memory")?)
 }
 
 /// The target's side.
-pub(crate) fn run(content: Content, mib: u32) -> Result<()> {
-    setsid()?;
-    let bytes = usize::try_from(mib)? << 20;
-    let spread = if content == Content::Fragmented { 2 } else { 1 };
-    let memory = mapped(bytes * spread, content == Content::Huge)?;
-    let mut noise = 0x9e37_79b9_7f4a_7c15u64;
+pub(crate) fn run(content: Content, bytes: usize, processes: u32) -> Result<()> {
+    for _ in 1..processes {
+        join_in([TARGET, &content.to_string(), &bytes.to_string(), "1"])?;
+    }
+    let memory = mapped(bytes * content.spread(), content == Content::Huge)?;
+    // None has what another has.
+    let mut noise = 0x9e37_79b9_7f4a_7c15u64 ^ u64::from(std::process::id());
     for (number, page) in memory.chunks_exact_mut(PAGE).enumerate() {
         match content {
             Content::Fragmented if number % 2 == 1 => {}
@@ -141,15 +163,7 @@ pub(crate) fn run(content: Content, mib: u32) -> Result<()> {
         }
     }
     black_box(&memory);
-    let mut out = std::io::stdout();
-    out.write_all(READY.as_bytes())?;
-    out.flush()?;
-    // A pipe to the benchmark would be outside the tree that is dumped.
-    let null = OpenOptions::new().write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&null)?;
-    drop(null);
-    thread::sleep(LIFE);
-    Ok(())
+    stay()
 }
 
 /// Memory that stays until the process ends.

@@ -3,16 +3,19 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use ckpt::{anonymous, dump_and_run, resident};
-use criu_images::source::{Folder, Source as _};
-use criu_images::{Name, proto::StatsEntry};
-use criu_rpc::{Criu, Dump, Pid};
-use criu_rs_benches::Result;
+use ckpt::{BufferSize, Checkpoint, Create, Store, anonymous, dump_and_run, resident};
+use criu_rpc::{Criu, Dump};
+use criu_rs_benches::{Result, Target};
 use criu_stream::{Buffer, Compressed, Compression, Dedup, Files, Null, PageServer, Sink};
+
+use crate::target::Shape;
+
+/// What comes on top of a target's memory in a buffer that holds it: the last batch is not
+/// a whole one. In bytes.
+const ON_TOP: u64 = 8 << 20;
 
 /// How a process is dumped. It runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,10 +38,26 @@ pub(crate) enum Way {
     Zstd,
     /// The same, with zeros left out.
     Dedup,
+    /// `ckpt`: the same, verified and committed to a store.
+    Create,
+    /// The same, after one of which 5 % of the pages have changed.
+    Incremental,
+}
+
+/// What is dumped, by which CRIU, and where to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Setting<'a> {
+    pub(crate) criu: &'a Path,
+    pub(crate) target: &'a Target,
+    pub(crate) shape: Shape,
+    /// Which is there, and empty.
+    pub(crate) folder: &'a Path,
+    /// How much memory a buffer has, in bytes; without it, as much as the target.
+    pub(crate) buffer: Option<u64>,
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Stock,
         Self::RustCriu,
         Self::Rpc,
@@ -48,7 +67,18 @@ impl Way {
         Self::Lz4,
         Self::Zstd,
         Self::Dedup,
+        Self::Create,
+        Self::Incremental,
     ];
+
+    /// What it is compared with.
+    pub(crate) fn beside(self) -> Option<Self> {
+        match self {
+            Self::Stock => None,
+            Self::Incremental => Some(Self::Create),
+            _ => Some(Self::Stock),
+        }
+    }
 
     /// Its name on the command line.
     pub(crate) fn word(self) -> &'static str {
@@ -62,6 +92,8 @@ impl Way {
             Self::Lz4 => "lz4",
             Self::Zstd => "zstd",
             Self::Dedup => "dedup",
+            Self::Create => "create",
+            Self::Incremental => "incremental",
         }
     }
 }
@@ -78,52 +110,30 @@ impl fmt::Display for Way {
             Self::Lz4 => "server, buffer, lz4",
             Self::Zstd => "server, buffer, zstd",
             Self::Dedup => "server, buffer, no zeros",
+            Self::Create => "ckpt create",
+            Self::Incremental => "ckpt create, 5 % changed",
         })
     }
 }
 
-/// What one dump took.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Sample {
-    /// Until everything is on disk, in milliseconds.
-    pub(crate) wall: f64,
-    /// While the process stood still, as CRIU measured it, in milliseconds.
-    pub(crate) frozen: f64,
-    /// Of this process and CRIU, in seconds, to a hundredth.
-    pub(crate) processor: f64,
-    /// The most memory this process had, in MiB.
-    pub(crate) peak: f64,
-    /// What is in the folder, in MiB.
-    pub(crate) stored: f64,
-}
-
 impl Way {
-    /// Dumps into a folder that is made for it, and removed again.
-    pub(crate) fn sample(self, criu: &Path, pid: Pid, folder: &Path) -> Result<Sample> {
-        fs::create_dir(folder)?;
-        fs::write("/proc/self/clear_refs", "5")?;
-        let before = processor()?;
-        let start = Instant::now();
-        let kept = self.dump(criu, pid, folder);
-        let kept = kept.and_then(|()| sync(folder));
-        let wall = start.elapsed();
-        let processor = processor()? - before;
-        let sample = kept.and_then(|()| {
-            Ok(Sample {
-                wall: milliseconds(wall),
-                frozen: frozen(folder)?,
-                processor,
-                peak: peak()?,
-                stored: stored(folder)?,
-            })
-        });
-        fs::remove_dir_all(folder)?;
-        sample
+    /// What has to be there before.
+    pub(crate) fn prepare(self, setting: &Setting<'_>) -> Result<()> {
+        if self == Self::Incremental {
+            setting.checkpoint("before")?;
+            setting.shape.change(setting.target)?;
+        }
+        Ok(())
     }
 
-    fn dump(self, criu: &Path, pid: Pid, folder: &Path) -> Result<()> {
+    /// Dumps, and tells what to: a folder with CRIU's statistics and what is to be synced.
+    pub(crate) fn dump(self, setting: &Setting<'_>) -> Result<PathBuf> {
+        let Setting { criu, folder, .. } = *setting;
+        let pid = setting.target.pid();
         let ours = || Criu::at(criu);
         let dump = Dump::new(pid, folder).leave_running(true);
+        // What is written by our sinks is synced with the rest.
+        let files = || Files::new(folder).sync(false);
         match self {
             Self::Stock => {
                 let status = Command::new(criu)
@@ -152,87 +162,56 @@ impl Way {
                 ours()?.run(dump)?;
             }
             Self::Null => through(&ours()?, dump, Null::new())?,
-            Self::Files => through(&ours()?, dump, Files::new(folder))?,
-            Self::Buffer => buffered(&ours()?, dump, pid, Files::new(folder))?,
-            Self::Lz4 => {
-                let files = Compressed::new(folder, Compression::Lz4);
-                buffered(&ours()?, dump, pid, files)?;
-            }
-            Self::Zstd => {
-                let files = Compressed::new(folder, Compression::Zstd(1));
-                buffered(&ours()?, dump, pid, files)?;
+            Self::Files => through(&ours()?, dump, files())?,
+            Self::Buffer => setting.buffered(&ours()?, dump, files())?,
+            Self::Lz4 | Self::Zstd => {
+                let how = match self {
+                    Self::Lz4 => Compression::Lz4,
+                    _ => Compression::Zstd(1),
+                };
+                let files = Compressed::new(folder, how).sync(false);
+                setting.buffered(&ours()?, dump, files)?;
             }
             Self::Dedup => {
-                let ranges = anonymous(u32::try_from(pid.as_raw())?);
-                let files = Dedup::new(Files::new(folder)).anonymous(move |_| ranges.clone());
-                buffered(&ours()?, dump, pid, files)?;
+                let files = Dedup::new(files()).anonymous(anonymous);
+                setting.buffered(&ours()?, dump, files)?;
+            }
+            Self::Create | Self::Incremental => {
+                // It has synced all but these itself.
+                return Ok(setting.checkpoint("measured")?.path().to_owned());
             }
         }
-        Ok(())
+        Ok(folder.to_owned())
     }
 }
 
-/// Through memory that holds all that the process has, and what comes on top: its last
-/// batch is not a whole one.
-fn buffered<S: Sink + 'static>(criu: &Criu, dump: Dump<'_>, pid: Pid, next: S) -> Result<()> {
-    let room = usize::try_from(resident(pid)?)? + (8 << 20);
-    through(criu, dump, Buffer::new(room, next)?)
+impl Setting<'_> {
+    /// Through memory that holds all that the target has, unless it was bounded.
+    fn buffered<S: Sink + 'static>(&self, criu: &Criu, dump: Dump<'_>, next: S) -> Result<()> {
+        let room = match self.buffer {
+            Some(bytes) => bytes,
+            None => resident(self.target.pid())? + ON_TOP,
+        };
+        through(criu, dump, Buffer::new(usize::try_from(room)?, next)?)
+    }
+
+    /// A checkpoint, in a store of its own; of memory it has what changed since another one
+    /// there.
+    fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
+        let pid = u32::try_from(self.target.pid().as_raw())?;
+        let mut create = Create::new(pid, name.parse()?)
+            .leave_running(true)
+            .incremental(true);
+        if let Some(bytes) = self.buffer {
+            create = create.buffer(BufferSize::Bytes(bytes));
+        }
+        let store = Store::open(self.folder.join("store"))?;
+        Ok(create.run(&Criu::at(self.criu)?, &store, drop)?)
+    }
 }
 
 fn through<S: Sink>(criu: &Criu, dump: Dump<'_>, sink: S) -> Result<()> {
     let taken = dump_and_run(criu, dump, PageServer::new(sink))?;
     taken.sink.finish()?;
     Ok(())
-}
-
-/// Waits until a folder and its files are on disk.
-fn sync(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_file() {
-            File::open(entry.path())?.sync_all()?;
-        }
-    }
-    Ok(File::open(folder)?.sync_all()?)
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e3
-}
-
-fn frozen(folder: &Path) -> Result<f64> {
-    let name = Name::parse("stats-dump").ok_or("CRIU's statistics have no name")?;
-    let source = Folder::open(folder)?;
-    let image = source.image(name)?.ok_or("the dump left no statistics")?;
-    let entry = image.entries::<StatsEntry>().next();
-    let dump = entry.transpose()?.and_then(|entry| entry.dump);
-    let microseconds = dump.ok_or("the statistics are of no dump")?.frozen_time;
-    Ok(f64::from(microseconds) / 1e3)
-}
-
-/// Of this process and of those it waited for, in seconds (`proc_pid_stat(5)`).
-fn processor() -> Result<f64> {
-    let text = fs::read_to_string("/proc/self/stat")?;
-    let (_, rest) = text.rsplit_once(')').ok_or("no name in /proc/self/stat")?;
-    let times = rest.split_whitespace().skip(11).take(4);
-    let ticks: u32 = times
-        .map(str::parse::<u32>)
-        .sum::<std::result::Result<_, _>>()?;
-    Ok(f64::from(ticks) / 100.0)
-}
-
-fn peak() -> Result<f64> {
-    let text = fs::read_to_string("/proc/self/status")?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
-    Ok(f64::from(kib.ok_or("no VmHWM")?.parse::<u32>()?) / 1024.0)
-}
-
-fn stored(folder: &Path) -> Result<f64> {
-    use std::os::unix::fs::MetadataExt as _;
-    let mut blocks = 0;
-    for entry in fs::read_dir(folder)? {
-        blocks += entry?.metadata()?.blocks();
-    }
-    Ok(f64::from(u32::try_from(blocks)?) / 2048.0)
 }

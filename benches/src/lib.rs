@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!  worker ── values ──> rounds ──> statistics ──> report ──> NAME.csv  every sample
-//!  (a process that                                  │        NAME.md   medians, spread, ratios
-//!   is measured)                          machine ──┘ plot ─> NAME.svg
+//!  target                                           │        NAME.md   medians, spread, ratios
+//!  (what is measured)                      machine ──┘ plot ─> NAME.svg
 //! ```
 //!
 //! See this package's `Cargo.toml` for the benchmarks themselves.
@@ -14,13 +14,15 @@ mod plot;
 mod report;
 mod rounds;
 mod statistics;
+mod target;
 mod worker;
 
 pub use machine::Machine;
-pub use plot::{Panel, boxes, lines, panels};
+pub use plot::{Panel, Scale, boxes, lines, panels};
 pub use report::{Report, Table};
-pub use rounds::{Case, CaseId, FEWEST, Measurement, Plan, Ratio, Rounds};
-pub use statistics::{Interval, Summary, ratios, shown};
+pub use rounds::{Case, CaseId, Measurement, Plan, Ratio, Rounds};
+pub use statistics::{Interval, Summary, shown};
+pub use target::{Target, join_in, stay};
 pub use worker::{Worker, serve};
 
 /// Ends a benchmark: no number is worth more than the reason why there is none.

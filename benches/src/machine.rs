@@ -57,6 +57,16 @@ impl Machine {
         ]))
     }
 
+    /// How much memory could be taken without any being paged out, in bytes (`MemAvailable`).
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn available() -> Result<u64> {
+        let text = field("/proc/meminfo", "MemAvailable");
+        let kib = text.as_deref().and_then(|text| text.strip_suffix(" kB"));
+        Ok(kib.ok_or("no MemAvailable")?.parse::<u64>()? << 10)
+    }
+
     /// As a table.
     pub fn table(&self) -> Table {
         Table {

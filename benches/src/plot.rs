@@ -1,15 +1,18 @@
 //! The pictures: boxes for a few cases side by side, lines for a sweep.
 
-use std::path::Path;
+mod boxes;
+mod lines;
+
+pub use boxes::boxes;
+pub use lines::{Panel, Scale, lines, panels};
 
 use plotters::backend::SVGBackend;
-use plotters::chart::{ChartBuilder, SeriesLabelPosition};
-use plotters::drawing::{DrawingArea, IntoDrawingArea};
-use plotters::element::{Circle, PathElement, Rectangle};
-use plotters::style::{BLACK, Color, RGBColor, ShapeStyle, WHITE};
+use plotters::coord::Shift;
+use plotters::drawing::DrawingArea;
+use plotters::style::RGBColor;
 
-use crate::statistics::{Summary, shown};
-use crate::{Case, Measurement, Result};
+use crate::statistics::Summary;
+use crate::{Case, Result};
 
 const FONT: &str = "sans-serif";
 
@@ -23,188 +26,7 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
 ];
 
-/// A panel each measurement, a box each case: quartiles and median, whiskers to the ends,
-/// every sample as a dot.
-///
-/// # Errors
-/// When there is nothing to draw, or the file cannot be written.
-pub fn boxes(path: &Path, title: &str, panels: &[Measurement]) -> Result<()> {
-    let root = SVGBackend::new(path, (980, 460)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let titled = root.titled(title, (FONT, 20))?;
-    for (area, measured) in titled.split_evenly((1, panels.len())).iter().zip(panels) {
-        panel(area, measured)?;
-    }
-    root.present()?;
-    Ok(())
-}
-
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-
-fn panel(area: &Area<'_>, measured: &Measurement) -> Result<()> {
-    let places: Vec<f64> = (0u32..)
-        .zip(&measured.cases)
-        .map(|(place, _)| f64::from(place))
-        .collect();
-    let end = places.last().ok_or("a panel without cases")? + 0.5;
-    let top = 1.05 * largest(measured.cases.iter().flat_map(|case| &case.samples))?;
-    let mut chart = ChartBuilder::on(area)
-        .caption(format!("{}, {}", measured.title, measured.unit), (FONT, 15))
-        .margin(10)
-        .x_label_area_size(30)
-        .y_label_area_size(45)
-        .build_cartesian_2d(-0.5..end, 0.0..top)?;
-    let name = |place: &f64| {
-        let mut found = places.iter().zip(&measured.cases);
-        let found = found.find(|(other, _)| (*other - place).abs() < 0.1);
-        found.map_or_else(String::new, |(_, case)| case.name())
-    };
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(WHITE)
-        // Ticks at each half; those between the places have no name.
-        .x_labels(2 * places.len() + 1)
-        .x_label_formatter(&name)
-        .y_label_formatter(&|value| shown(*value))
-        .label_style((FONT, 13))
-        .draw()?;
-    for ((&x, case), colour) in places
-        .iter()
-        .zip(&measured.cases)
-        .zip(COLOURS.iter().cycle())
-    {
-        let summary = summary(case)?;
-        let ink = ShapeStyle::from(colour).stroke_width(2);
-        let across = |y, half| PathElement::new([(x - half, y), (x + half, y)], ink);
-        let along = |from, to| PathElement::new([(x, from), (x, to)], ink);
-        let body = [(x - 0.25, summary.lower), (x + 0.25, summary.upper)];
-        chart.draw_series([
-            Rectangle::new(body, colour.mix(0.25).filled()),
-            Rectangle::new(body, ink),
-        ])?;
-        chart.draw_series([
-            across(summary.min, 0.1),
-            along(summary.min, summary.lower),
-            across(summary.median, 0.25),
-            along(summary.upper, summary.max),
-            across(summary.max, 0.1),
-        ])?;
-        // Beside the box, in the order in which they were taken.
-        let step = 0.15 / f64::from(u32::try_from(case.samples.len())?);
-        chart.draw_series((0u32..).zip(&case.samples).map(|(round, sample)| {
-            let x = x + 0.3 + f64::from(round) * step;
-            Circle::new((x, *sample), 1, colour.mix(0.6).filled())
-        }))?;
-    }
-    Ok(())
-}
-
-/// A line each series over the numeric axis: medians, with bars from quartile to quartile.
-/// Cases without a place on that axis are left out.
-///
-/// # Errors
-/// When there is nothing to draw, or the file cannot be written.
-pub fn lines(path: &Path, title: &str, axis: &str, unit: &str, cases: &[Case]) -> Result<()> {
-    let root = SVGBackend::new(path, (980, 460)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let panel = Panel {
-        title,
-        axis,
-        unit,
-        cases,
-    };
-    line_panel(&root, &panel, 20)?;
-    root.present()?;
-    Ok(())
-}
-
-/// What one panel of [`panels`] shows.
-#[derive(Debug, Clone, Copy)]
-pub struct Panel<'a> {
-    /// What is measured.
-    pub title: &'a str,
-    /// What the numeric axis counts.
-    pub axis: &'a str,
-    /// What the samples count.
-    pub unit: &'a str,
-    /// As for [`lines`].
-    pub cases: &'a [Case],
-}
-
-/// Several pictures like those of [`lines`], side by side.
-///
-/// # Errors
-/// As [`lines`].
-pub fn panels(path: &Path, title: &str, panels: &[Panel<'_>]) -> Result<()> {
-    let root = SVGBackend::new(path, (1280, 520)).into_drawing_area();
-    root.fill(&WHITE)?;
-    let titled = root.titled(title, (FONT, 20))?;
-    for (area, panel) in titled.split_evenly((1, panels.len())).iter().zip(panels) {
-        line_panel(area, panel, 15)?;
-    }
-    root.present()?;
-    Ok(())
-}
-
-fn line_panel(area: &Area<'_>, panel: &Panel<'_>, size: u32) -> Result<()> {
-    let mut series: Vec<(&str, Vec<(f64, Summary)>)> = Vec::new();
-    for case in panel.cases {
-        let Some(at) = case.at else { continue };
-        let point = (at, summary(case)?);
-        match series.iter_mut().find(|(name, _)| *name == case.series) {
-            Some((_, points)) => points.push(point),
-            None => series.push((&case.series, vec![point])),
-        }
-    }
-    let points = || series.iter().flat_map(|(_, points)| points);
-    let right = 1.05 * largest(points().map(|(at, _)| at))?;
-    let top = 1.1 * largest(points().map(|(_, summary)| &summary.upper))?;
-
-    let mut chart = ChartBuilder::on(area)
-        .caption(panel.title, (FONT, size))
-        .margin(15)
-        .x_label_area_size(40)
-        .y_label_area_size(55)
-        .build_cartesian_2d(0.0..right, 0.0..top)?;
-    chart
-        .configure_mesh()
-        .light_line_style(WHITE)
-        .x_desc(panel.axis)
-        .y_desc(panel.unit)
-        .x_label_formatter(&|value| format!("{value}"))
-        .y_label_formatter(&|value| shown(*value))
-        .label_style((FONT, 13))
-        .draw()?;
-    for ((name, points), colour) in series.iter_mut().zip(COLOURS.iter().cycle()) {
-        points.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        let ink = ShapeStyle::from(colour).stroke_width(2);
-        let medians: Vec<_> = points
-            .iter()
-            .map(|(at, summary)| (*at, summary.median))
-            .collect();
-        chart
-            .draw_series([PathElement::new(medians.clone(), ink)])?
-            .label(*name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], ink));
-        chart.draw_series(
-            medians
-                .iter()
-                .map(|point| Circle::new(*point, 4, colour.filled())),
-        )?;
-        chart.draw_series(points.iter().map(|(at, summary)| {
-            PathElement::new([(*at, summary.lower), (*at, summary.upper)], ink)
-        }))?;
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .label_font((FONT, 14))
-        .draw()?;
-    Ok(())
-}
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 fn summary(case: &Case) -> Result<Summary> {
     Summary::of(&case.samples).ok_or_else(|| format!("{} has no samples", case.name()).into())
@@ -222,7 +44,7 @@ fn largest<'a>(values: impl Iterator<Item = &'a f64>) -> Result<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{boxes, lines};
+    use super::{Panel, Scale, boxes, lines, panels};
     use crate::{Case, Measurement};
 
     fn case(series: &str, at: Option<f64>, samples: &[f64]) -> Case {
@@ -270,11 +92,38 @@ mod tests {
             case("elsewhere", None, &[9.0]),
         ];
         let svg = drawn(|path| lines(path, "sweep", "MiB", "ms", &cases).unwrap());
-        assert_eq!(svg.matches("<circle").count(), 3);
+        // And one each in the legend.
+        assert_eq!(svg.matches("<circle").count(), 3 + 2);
         for text in ["ours", "theirs", "MiB", "sweep"] {
             assert!(svg.contains(text), "{text}");
         }
         assert!(!svg.contains("elsewhere"));
+    }
+
+    #[test]
+    fn an_axis_that_doubles_has_a_label_each_step_and_no_place_for_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture.svg");
+        let draw = |low| {
+            let cases = [
+                case("ours", Some(16.0), &[low]),
+                case("ours", Some(64.0), &[40.0]),
+            ];
+            let panel = Panel {
+                title: "frozen",
+                axis: "MiB",
+                unit: "ms",
+                scales: [Scale::Doubling; 2],
+                cases: &cases,
+            };
+            panels(&path, "sweep", &[&[panel]])
+        };
+        draw(9.0).unwrap();
+        let svg = std::fs::read_to_string(&path).unwrap();
+        for step in ["16", "32", "64"] {
+            assert!(svg.lines().any(|line| line == step), "{step}");
+        }
+        draw(0.0).unwrap_err();
     }
 
     #[test]

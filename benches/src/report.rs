@@ -117,6 +117,17 @@ impl Report {
             format!("within {percent} %"),
         ];
         self.rows(&head, &rows);
+        let unsettled = measured.ratios.iter().filter(|ratio| !ratio.is_settled);
+        let count = unsettled.count();
+        if count > 0 {
+            self.text(&format!(
+                "Not known to within {percent} %: {count} of {} ratios. {} rounds were \
+                 too few, or the machine not steady; until there are more, the interval is what \
+                 is known.",
+                measured.ratios.len(),
+                measured.rounds(),
+            ));
+        }
     }
 
     /// Writes `NAME.csv` and `NAME.md`, and tells where `NAME.svg` goes.
@@ -218,6 +229,7 @@ mod tests {
         assert!(md.contains("| b, 20 | 5.50 | 4.75–5.75 | 4.00–6.00 |"));
         assert!(md.contains("| b/a | 2.750 | 2.000–4.000 | no |"));
         assert!(md.contains("within 2.00 %"));
+        assert!(md.contains("Not known to within 2.00 %: 1 of 1 ratios."));
     }
 
     #[test]

@@ -67,7 +67,7 @@ pub struct Measurement {
 }
 
 /// Rounds below which an interval says less than it seems to: see [`Interval::of`].
-pub const FEWEST: usize = 6;
+const FEWEST: usize = 6;
 
 type Run<'a> = Box<dyn FnMut() -> Result<f64> + 'a>;
 
@@ -164,22 +164,30 @@ impl<'a> Rounds<'a> {
         Ok(())
     }
 
-    fn taken(&self) -> usize {
-        self.cases.first().map_or(0, |case| case.samples.len())
-    }
-
     fn ratios(&self, plan: &Plan) -> Result<Vec<Ratio>> {
         let samples = |id: &CaseId| &self.cases[id.0].samples;
         let ratio = |(name, of, to): &(String, CaseId, CaseId)| {
-            let interval = Interval::of(&ratios(samples(of), samples(to)))
-                .ok_or_else(|| format!("{name} is not a number"))?;
-            Ok(Ratio {
-                name: name.clone(),
-                interval,
-                is_settled: self.taken() >= FEWEST && interval.reach() <= plan.precision,
-            })
+            Ratio::of(name.clone(), samples(of), samples(to), plan)
         };
         self.pairs.iter().map(ratio).collect()
+    }
+}
+
+impl Ratio {
+    /// Of samples that were taken in the same rounds.
+    ///
+    /// # Errors
+    /// When a quotient is not a number, or there is none.
+    pub fn of(name: String, of: &[f64], to: &[f64], plan: &Plan) -> Result<Self> {
+        let quotients = ratios(of, to);
+        let Some(interval) = Interval::of(&quotients) else {
+            return Err(format!("{name} is not a number").into());
+        };
+        Ok(Self {
+            name,
+            interval,
+            is_settled: quotients.len() >= FEWEST && interval.reach() <= plan.precision,
+        })
     }
 }
 

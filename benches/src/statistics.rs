@@ -71,7 +71,7 @@ impl Interval {
 
 /// The quotients of samples that were taken in the same round: what slowed the machine down
 /// for a while slowed both, and falls out.
-pub fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
+pub(crate) fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
     of.iter().zip(to).map(|(of, to)| of / to).collect()
 }
 
