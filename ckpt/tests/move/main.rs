@@ -6,6 +6,8 @@
 mod carry;
 mod check;
 mod command;
+#[path = "../documents.rs"]
+mod documents;
 mod hostile;
 mod killed;
 mod live;
