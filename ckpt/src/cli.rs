@@ -1,5 +1,6 @@
 //! The command line: what is asked, and how an answer or failure is given.
 
+mod argument;
 mod bytes;
 mod check;
 mod create;
@@ -10,6 +11,7 @@ mod fsck;
 mod image;
 mod import;
 mod ls;
+mod near;
 mod output;
 #[cfg(feature = "pages")]
 mod pages;
@@ -27,7 +29,6 @@ mod words;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use ckpt::CheckpointName;
 use clap::{Parser, Subcommand};
 
 use failure::Failure;
@@ -80,79 +81,71 @@ enum Command {
     Pages(pages::Pages),
 }
 
-/// Does what the arguments ask for. A failure is one line on standard error.
+/// Does what the arguments ask for. A failure is one line on standard error and, with
+/// `--json`, a document on standard output.
 pub(crate) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let ended = Ckpt::try_parse_from(args)
-        .map_err(Failure::from)
-        .and_then(|asked| match asked.command {
-            Command::Check(check) => check.run().map(done),
-            Command::Create(create) => create.run().map(done),
-            Command::Ls(ls) => ls.run().map(done),
-            Command::Show(show) => show.run().map(done),
-            Command::Rm(rm) => rm.run().map(done),
-            Command::Restore(restore) => restore.run(),
-            Command::Verify(verify) => verify.run().map(done),
-            Command::Fsck(fsck) => fsck.run().map(done),
-            Command::Every(every) => every.run().map(done),
-            Command::Prune(prune) => prune.run().map(done),
-            Command::Export(export) => export.run().map(done),
-            Command::Import(import) => import.run().map(done),
-            Command::Image(image) => image.run().map(done),
-            Command::Track(track) => track.run().map(done),
-            #[cfg(feature = "pages")]
-            Command::Pages(pages) => pages.run().map(done),
-        });
-    ended.unwrap_or_else(|failure| failure.report())
-}
-
-fn done((): ()) -> ExitCode {
-    ExitCode::SUCCESS
-}
-
-/// A name on the command line; what is wrong with one, clap puts behind what was typed.
-fn name(text: &str) -> Result<CheckpointName, String> {
-    text.parse().map_err(|_| {
-        format!(
-            "take up to {} letters, digits, '.', '_' and '-', a letter or digit first",
-            CheckpointName::LIMIT
-        )
-    })
-}
-
-/// A number of bytes: plain, or with K, M, G or T for powers of 1024.
-fn size(text: &str) -> Result<u64, String> {
-    let wrong = || "take a number of bytes, or one with K, M, G or T, such as 2G".to_owned();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let shift = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" | "B" => 0,
-        "K" | "KIB" => 10,
-        "M" | "MIB" => 20,
-        "G" | "GIB" => 30,
-        "T" | "TIB" => 40,
-        _ => return Err(wrong()),
+    let command = match Ckpt::try_parse_from(args) {
+        Ok(asked) => asked.command,
+        Err(error) => return Failure::from(error).report(false),
     };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(wrong)
+    let ended = command.run();
+    ended.unwrap_or_else(|failure| failure.report(command.json()))
+}
+
+impl Command {
+    fn run(&self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Check(check) => check.run(),
+            Self::Create(create) => create.run(),
+            Self::Ls(ls) => ls.run(),
+            Self::Show(show) => show.run(),
+            Self::Rm(rm) => rm.run(),
+            Self::Restore(restore) => return restore.run(),
+            Self::Verify(verify) => verify.run(),
+            Self::Fsck(fsck) => fsck.run(),
+            Self::Every(every) => every.run(),
+            Self::Prune(prune) => prune.run(),
+            Self::Export(export) => export.run(),
+            Self::Import(import) => import.run(),
+            Self::Image(image) => image.run(),
+            Self::Track(track) => track.run(),
+            #[cfg(feature = "pages")]
+            Self::Pages(pages) => pages.run(),
+        }
+        .map(|()| ExitCode::SUCCESS)
+    }
+
+    /// Whether one JSON document is asked for.
+    fn json(&self) -> bool {
+        match self {
+            Self::Check(check) => check.json,
+            Self::Create(create) => create.json,
+            Self::Ls(ls) => ls.json,
+            Self::Show(show) => show.json,
+            Self::Rm(rm) => rm.json,
+            Self::Restore(restore) => restore.json,
+            Self::Verify(verify) => verify.json,
+            Self::Fsck(fsck) => fsck.json,
+            Self::Every(every) => every.json,
+            Self::Prune(prune) => prune.json,
+            Self::Export(export) => export.json,
+            Self::Import(import) => import.json,
+            Self::Image(image) => image.json(),
+            Self::Track(track) => track.json,
+            #[cfg(feature = "pages")]
+            Self::Pages(_) => false,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
 
-    use super::{Ckpt, size};
+    use super::Ckpt;
 
     #[test]
     fn the_commands_fit_each_other() {
         Ckpt::command().debug_assert();
-    }
-
-    #[test]
-    fn sizes() {
-        assert_eq!(size("17"), Ok(17));
-        assert_eq!(size("2G"), Ok(2 << 30));
-        assert_eq!(size("2GiB"), Ok(2 << 30));
-        for text in ["", "G", "-1", "1X", "1.5G", "99999999999T"] {
-            assert!(size(text).is_err(), "{text}");
-        }
     }
 }

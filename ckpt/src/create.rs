@@ -16,9 +16,10 @@ use std::time::Duration;
 pub use buffer_size::{BufferSize, UnknownBufferSize};
 use criu_rpc::{Cancel, Criu, LogLevel, NetworkLock, Version};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, version_of};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded::{Expanded, Line};
+use crate::external::external_of_dump;
 use crate::manifest::{Options, PageCompression};
 use crate::name::CheckpointName;
 use crate::process::{Claim, Tree};
@@ -148,8 +149,8 @@ impl Create {
         self
     }
 
-    /// Leaves out something outside the tree, in CRIU's words: `mnt[/data]:data`. Repeat
-    /// for more.
+    /// Leaves out something outside the tree, in CRIU's words
+    /// ([`external_of_dump`](crate::external_of_dump)): `mnt[/data]:data`. Repeat for more.
     #[must_use]
     pub fn external(mut self, external: impl Into<String>) -> Self {
         self.options.external.push(external.into());
@@ -261,11 +262,24 @@ impl Create {
         self
     }
 
+    /// Refuses what [`run`](Self::run) would refuse now, before it begins.
+    ///
+    /// # Errors
+    /// [`Error::Needs`], [`Error::External`], [`Error::NotCriu`], and those of CRIU's preflight.
+    pub fn preflight(&self, criu: &Criu, store: &Store) -> Result<()> {
+        self.fits()?;
+        version_of(criu)?;
+        let mut nobody = |_| {};
+        let looked = self.clone().look(criu, store, &Listener::new(&mut nobody));
+        looked.map(drop)
+    }
+
     /// Makes the checkpoint, and tells of it meanwhile.
     ///
     /// # Errors
-    /// [`Error::Needs`], [`Error::Claimed`], [`Error::NoPreCopy`], and those of CRIU's
-    /// preflight, before anything was done; [`Error::Exists`] and [`Error::Busy`]; [`Error::Dump`] if CRIU fails;
+    /// [`Error::Needs`], [`Error::Claimed`], [`Error::NoPreCopy`], [`Error::External`],
+    /// [`Error::NotCriu`], and those of CRIU's preflight, before anything was done;
+    /// [`Error::Exists`] and [`Error::Busy`]; [`Error::Dump`] if CRIU fails;
     /// [`Error::Unsound`] if what it wrote is not whole. The tree runs on after each.
     pub fn run(
         mut self,
@@ -276,21 +290,22 @@ impl Create {
         let listener = Listener::new(&mut events);
         listener.phase(Phase::Check);
         self.fits()?;
+        let version = version_of(criu)?;
         let claimed = Claim::of(self.pid).map_err(crate::error::at("/proc".as_ref()))?;
         let Some(_claim) = claimed else {
             return Err(Error::Claimed { pid: self.pid });
         };
-        let pid = self.look(criu, &listener)?;
+        let pid = self.look(criu, store, &listener)?;
         if self.pre_copy.is_some() {
             PreCopy::look(criu, pid)?;
             self.options.stock = true;
             self.options.track_mem = true;
         }
-        self.options.stock |= criu.version()? < STREAMS;
+        self.options.stock |= version < STREAMS;
 
         let mut staging = store.stage(&self.name)?;
         let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
-        let mut manifest = self.describe(criu, &tree)?;
+        let mut manifest = self.describe(version, &tree);
         let parent = match &self.parent {
             Some(parent) => Some(store.get(parent)?),
             None if self.options.incremental => {
@@ -343,6 +358,9 @@ impl Create {
     /// Refuses what does not go together.
     fn fits(&self) -> Result<()> {
         let options = &self.options;
+        for external in &options.external {
+            external_of_dump(external)?;
+        }
         let streamed = [
             ("--incremental", options.incremental),
             ("--compress", options.compress.is_some()),

@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use criu_images::track::{Fit, TrackError, Way, best_for};
 use criu_images::{Finding, Name};
-use criu_rpc::{Cause, Failure};
+use criu_rpc::{Cause, Criu, Failure, Version};
 
 use crate::archive::ArchiveDefect;
 use crate::name::CheckpointName;
 use crate::needs::Need;
 use crate::verify::Verification;
-use remedy::{chain, io_remedy, pages_remedy, remedy, track_remedy};
+use remedy::{chain, criu_told, io_remedy, pages_remedy, remedy, track_remedy};
 
 /// What every fallible function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -89,9 +89,39 @@ pub enum Error {
         needs: Vec<Need>,
     },
 
+    /// The pid is that of a thread, and only whole processes can be had.
+    #[error("{thread} is a thread of process {process}; name process {process}")]
+    Thread {
+        /// The id of the thread.
+        thread: u32,
+        /// The process it is in.
+        process: u32,
+    },
+
+    /// That is nothing outside of a tree, as CRIU tells of such.
+    #[error("--external {text:?} is none of {}; write one of those", forms.join(", "))]
+    External {
+        /// What was given.
+        text: String,
+        /// How it could be written.
+        forms: &'static [&'static str],
+    },
+
     /// CRIU cannot be asked, or refused before it began, or ended.
-    #[error(transparent)]
+    #[error("{}", criu_told(.0))]
     Criu(#[from] criu_rpc::Error),
+
+    /// A program does not even tell its version, as each CRIU does.
+    #[error(
+        "{}: this is no CRIU, or one that does not run here: {}; name another one in $CRIU, or install CRIU (Debian: criu)",
+        program.display(), chain(&**source)
+    )]
+    NotCriu {
+        /// The program.
+        program: PathBuf,
+        /// What came of asking it.
+        source: Box<criu_rpc::Error>,
+    },
 
     /// CRIU could not dump the tree, which runs on.
     #[error("{}", told(failure, log.as_deref()))]
@@ -297,11 +327,27 @@ pub enum Error {
         name: CheckpointName,
     },
 
-    /// The folder holds other things, so it will not be made a store.
+    /// There is something else at that path, which will not be made a store.
     #[error(
-        "{}: this folder is not empty, and no store of checkpoints; name an empty or a new one", path.display()
+        "{}: this is no store of checkpoints; name one, or a folder that is empty or not there yet", path.display()
     )]
     NotAStore {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// A folder of the store has no manifest.
+    #[error(
+        "{}: there is no manifest.json in it, so this is no checkpoint; move it out of the store, or remove it with `ckpt rm`", path.display()
+    )]
+    NoManifest {
+        /// The folder.
+        path: PathBuf,
+    },
+
+    /// A folder of the store is a store of its own.
+    #[error("{}: this is a store of its own; name it with --store", path.display())]
+    Nested {
         /// The folder.
         path: PathBuf,
     },
@@ -422,6 +468,9 @@ impl Error {
     pub fn is_refusal(&self) -> bool {
         match self {
             Self::NoProcess { .. }
+            | Self::Thread { .. }
+            | Self::External { .. }
+            | Self::NotCriu { .. }
             | Self::Claimed { .. }
             | Self::Needs { .. }
             | Self::Changed { .. }
@@ -445,6 +494,17 @@ impl Error {
 }
 
 impl Error {
+    /// That there is no process of this pid, or that it is a thread.
+    pub(crate) fn no_process(pid: u32) -> Self {
+        match crate::process::of_thread(pid) {
+            Some(process) => Self::Thread {
+                thread: pid,
+                process,
+            },
+            None => Self::NoProcess { pid },
+        }
+    }
+
     pub(crate) fn no_pre_copy(pid: u32) -> Self {
         let ways = match best_for(pid) {
             Ok(choice) => {
@@ -518,6 +578,18 @@ fn told(failure: &Failure, log: Option<&Path>) -> String {
         None => "look for the line in CRIU's log, with -vv for more of it",
     };
     text + "; " + option
+}
+
+/// The version of a CRIU. What does not tell it is none.
+pub(crate) fn version_of(criu: &Criu) -> Result<Version> {
+    use criu_rpc::Error::{Died, Failed, Protocol, Spawn};
+    criu.version().map_err(|error| match error {
+        Failed(_) | Died(_) | Protocol { .. } | Spawn { .. } => Error::NotCriu {
+            program: criu.path().to_owned(),
+            source: Box::new(error),
+        },
+        other => other.into(),
+    })
 }
 
 /// Puts a path to what the system said.

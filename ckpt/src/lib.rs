@@ -47,6 +47,7 @@ mod event;
 mod every;
 mod expanded;
 mod explorer;
+mod external;
 mod files;
 mod foreground;
 mod images;
@@ -78,6 +79,7 @@ pub use explorer::{
     AddressSpace, Area, Backing, Descriptor, Descriptors, Explorer, FileRef, Node, OpenFile,
     Process, Resident, ResidentRun, Touched, shown,
 };
+pub use external::{external_of_dump, external_of_restore};
 pub use files::{NeededFile, NeededFiles, NotTaken, Placed};
 pub use foreground::Foreground;
 pub use images::{Images, Target};

@@ -114,6 +114,13 @@ impl Tree {
     }
 }
 
+/// The process that a thread is in, if the number is that of one and of no process.
+pub(crate) fn of_thread(pid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let process = status.lines().find_map(|it| it.strip_prefix("Tgid:"))?;
+    process.trim().parse().ok().filter(|it| *it != pid)
+}
+
 /// The clock's time for a number of ticks since the machine was started.
 fn started(ticks: u64) -> Option<SystemTime> {
     let stat = fs::read_to_string("/proc/stat").ok()?;

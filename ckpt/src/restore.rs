@@ -4,12 +4,13 @@ use std::fs::{self, File};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use criu_rpc::{Criu, InheritKey, LogLevel, RestoreExternal, Restored};
+use criu_rpc::{Criu, InheritKey, LogLevel, Refusal, RestoreExternal, Restored};
 
 use crate::compat::{Compat, Finding, Host, Mismatch, Obstacle};
-use crate::error::{Error, Result, at};
+use crate::error::{Error, Result, at, version_of};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded::{Content, Line};
+use crate::external::external_of_restore;
 use crate::images::Images;
 use crate::store::{Checkpoint, Hold};
 use crate::verify::Verification;
@@ -121,8 +122,9 @@ impl<'a> Restore<'a> {
         self
     }
 
-    /// Fills in something that was left out, in CRIU's words: `mnt[data]:/srv/data`. Repeat
-    /// for more.
+    /// Fills in something that was left out, in CRIU's words
+    /// ([`external_of_restore`](crate::external_of_restore)): `mnt[data]:/srv/data`. Repeat for
+    /// more.
     #[must_use]
     pub fn external(mut self, external: impl Into<String>) -> Self {
         self.external.push(external.into());
@@ -166,6 +168,7 @@ impl<'a> Restore<'a> {
     /// # Errors
     /// If the checkpoint cannot be read, or is just being changed.
     pub fn outlook(&self, criu: &Criu) -> Result<Outlook> {
+        self.fits(criu)?;
         let _hold = self.hold()?;
         let mut outlook = Outlook::default();
         if self.verify {
@@ -182,21 +185,34 @@ impl<'a> Restore<'a> {
         }
         let images = self.checkpoint.images();
         let nothing = no_file()?;
-        let looked = criu.preflight(&self.request(&images, &images, &nothing));
-        outlook.refusals.extend(looked.err().map(Error::from));
+        let work = std::env::temp_dir();
+        let looked = criu.preflight(&self.request(&images, &work, &nothing));
         outlook.findings = self.misfits(criu)?;
+        if let Err(error) = looked {
+            leave_out(&error, &mut outlook.findings);
+            outlook.refusals.push(error.into());
+        }
         Ok(outlook)
+    }
+
+    /// Refuses what is wrong whatever the checkpoint and the machine.
+    fn fits(&self, criu: &Criu) -> Result<()> {
+        for external in &self.external {
+            external_of_restore(external)?;
+        }
+        version_of(criu).map(drop)
     }
 
     /// Restores the tree. Nobody can remove the checkpoint meanwhile, and it stays.
     ///
     /// # Errors
-    /// [`Error::Incompatible`], and [`Error::Changed`] if the checkpoint is not what it was; [`Error::Unfilled`],
+    /// [`Error::External`], [`Error::NotCriu`]; [`Error::Incompatible`], and [`Error::Changed`] if the checkpoint is not what it was; [`Error::Unfilled`],
     /// [`Error::NoTerminal`], [`Error::Room`] and those of CRIU's preflight before anything
     /// was done;
     /// [`Error::Restore`] if CRIU fails. Nothing of the tree is left after any of them.
     pub fn run(mut self, criu: &Criu, mut events: impl FnMut(Event) + Send) -> Result<Restored> {
         let listener = Listener::new(&mut events);
+        self.fits(criu)?;
         let _hold = self.hold()?;
         listener.phase(Phase::Check);
         if let Some(unfilled) = self.unfilled().into_iter().next() {
@@ -212,7 +228,12 @@ impl<'a> Restore<'a> {
         }
         let images = self.checkpoint.images();
         let nothing = no_file()?;
-        criu.preflight(&self.request(&images, &images, &nothing))?;
+        // CRIU's log is no part of the checkpoint, which is not changed by being restored.
+        let work = tempfile::Builder::new()
+            .prefix("ckpt-restore-")
+            .tempdir()
+            .map_err(at(&std::env::temp_dir()))?;
+        criu.preflight(&self.request(&images, work.path(), &nothing))?;
         if !self.force {
             let mut findings = self.misfits(criu)?;
             findings.retain(is_in_the_way);
@@ -234,11 +255,6 @@ impl<'a> Restore<'a> {
             }
         }
 
-        // CRIU's log is no part of the checkpoint, which is not changed by being restored.
-        let work = tempfile::Builder::new()
-            .prefix("ckpt-restore-")
-            .tempdir()
-            .map_err(at(&std::env::temp_dir()))?;
         let view = match compressed {
             true => {
                 listener.phase(Phase::Expand);
@@ -291,7 +307,7 @@ impl<'a> Restore<'a> {
     /// What does not fit this machine, save what is seen to.
     fn misfits(&self, criu: &Criu) -> Result<Vec<Finding>> {
         let mut host = Host::here()?;
-        let version = criu.version()?;
+        let version = version_of(criu)?;
         host.criu = Some((version.major, version.minor, version.sublevel));
         if let Some(root) = &self.root {
             host.root.clone_from(root);
@@ -388,6 +404,25 @@ impl<'a> Restore<'a> {
         }
         restore
     }
+}
+
+/// What a refusal tells, and with more to it, is not found as well.
+fn leave_out(error: &criu_rpc::Error, findings: &mut Vec<Finding>) {
+    let criu_rpc::Error::Preflight {
+        refusal: Refusal::PidTaken { pid, .. },
+        ..
+    } = error
+    else {
+        return;
+    };
+    let told = pid.as_raw().unsigned_abs();
+    findings.retain_mut(|finding| match &mut finding.what {
+        Mismatch::PidsTaken { pids } => {
+            pids.retain(|pid| *pid != told);
+            !pids.is_empty()
+        }
+        _ => true,
+    });
 }
 
 /// Whether CRIU would fail with it.

@@ -36,6 +36,9 @@ use crate::error::{Error, Result, at};
 use crate::name::CheckpointName;
 pub(crate) use lock::{Lock, Share};
 
+/// The file of a store that is locked while names change; it marks one.
+const LOCK: &str = ".lock";
+
 /// A folder of named checkpoints.
 ///
 /// Any number of processes may use one at once. A crash, or a machine that goes down,
@@ -69,15 +72,21 @@ impl Store {
     /// for its owner alone.
     ///
     /// # Errors
-    /// [`Error::Path`] if there is something else at that path, or it cannot be looked at.
+    /// [`Error::NotAStore`] if there is something else than a folder at that path;
+    /// [`Error::Path`] if it cannot be looked at.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let root = std::path::absolute(path).map_err(at(path))?;
         match fs::metadata(&root) {
-            Ok(metadata) if !metadata.is_dir() => Err(at(&root)(ErrorKind::NotADirectory.into())),
+            Ok(metadata) if !metadata.is_dir() => Err(Error::NotAStore { path: root }),
             Err(error) if error.kind() != ErrorKind::NotFound => Err(at(&root)(error)),
             _ => Ok(Self { root }),
         }
+    }
+
+    /// Whether it is there: the first checkpoint makes it.
+    pub fn exists(&self) -> bool {
+        self.root.is_dir()
     }
 
     /// Its folder, absolute.
@@ -88,7 +97,8 @@ impl Store {
     /// All checkpoints. Reads their manifests and nothing else.
     ///
     /// # Errors
-    /// If the folder cannot be read. One that is not there holds none.
+    /// If the folder cannot be read; [`Error::NotAStore`] if it holds other things. One that
+    /// is not there holds none.
     pub fn list(&self) -> Result<Listing> {
         let mut listing = Listing {
             checkpoints: Vec::new(),
@@ -97,10 +107,15 @@ impl Store {
         for name in self.names()? {
             match Checkpoint::open(self, name.clone()) {
                 Ok(checkpoint) => listing.checkpoints.push(checkpoint),
-                // It was removed in between.
-                Err(Error::Unknown { .. }) => {}
+                // It was removed in between, or is none of ours.
+                Err(Error::Unknown { .. } | Error::Nested { .. }) => {}
                 Err(error) => listing.broken.push((name, error)),
             }
+        }
+        if listing.checkpoints.is_empty() && self.is_foreign()? {
+            return Err(Error::NotAStore {
+                path: self.root.clone(),
+            });
         }
         let key = |checkpoint: &Checkpoint| checkpoint.manifest().created;
         listing
@@ -191,6 +206,15 @@ impl Store {
         Ok(names)
     }
 
+    /// Whether the folder holds things, but not what marks a store.
+    fn is_foreign(&self) -> Result<bool> {
+        let mut entries = match fs::read_dir(&self.root) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            entries => entries.map_err(at(&self.root))?,
+        };
+        Ok(entries.next().is_some() && !is_store(&self.root))
+    }
+
     fn folder(&self, name: &CheckpointName) -> PathBuf {
         self.root.join(name.as_str())
     }
@@ -202,7 +226,7 @@ impl Store {
 
     /// The lock under which names change, once the folder is a store.
     fn lock(&self) -> Result<Lock> {
-        let path = self.root.join(".lock");
+        let path = self.root.join(LOCK);
         match Lock::of_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             other => return other.map_err(at(&path)),
@@ -224,14 +248,11 @@ impl Store {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let mut entries = fs::read_dir(&self.root).map_err(at(&self.root))?;
                 // Another process can be as far as its lock.
-                let other = entries.find(|entry| {
-                    !entry
-                        .as_ref()
-                        .is_ok_and(|entry| entry.file_name() == ".lock")
-                });
+                let other = entries
+                    .find(|entry| !entry.as_ref().is_ok_and(|entry| entry.file_name() == LOCK));
                 match other {
                     None => Ok(()),
-                    Some(_) if self.root.join(".lock").exists() => Ok(()),
+                    Some(_) if is_store(&self.root) => Ok(()),
                     Some(_) => Err(Error::NotAStore {
                         path: self.root.clone(),
                     }),
@@ -240,6 +261,11 @@ impl Store {
             made => made.map_err(at(&self.root)),
         }
     }
+}
+
+/// Whether a folder is a store.
+fn is_store(folder: &Path) -> bool {
+    folder.join(LOCK).exists()
 }
 
 /// Writes what a folder's names are to the disk.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use criu_images::track::{Choice, History, Way, best_for};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// How a process is to be watched.
 #[derive(Debug, Clone)]
@@ -71,6 +71,9 @@ impl Watch {
     /// If it cannot be tracked, or ends before there was a second look. If it ends later,
     /// what was learned until then is the answer.
     pub fn run(&self) -> Result<Watched> {
+        if let error @ Error::Thread { .. } = Error::no_process(self.pid) {
+            return Err(error);
+        }
         let choice = best_for(self.pid)?;
         let (mut tracker, why) = match self.way {
             Some(way) => (Choice::by(way, self.pid)?, format!("{way}, as asked")),

@@ -3,6 +3,8 @@
 // What `#[test]` functions may do, their helpers may.
 #![allow(clippy::unwrap_used)]
 
+mod documents;
+
 use std::process::{Command, Output};
 
 fn track(args: &[&str]) -> Output {
@@ -35,6 +37,7 @@ mod root {
 
     use serde_json::Value;
 
+    use super::documents::assert_document;
     use super::track;
 
     /// A shell that writes to its memory without end; killed with this.
@@ -65,7 +68,9 @@ mod root {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{said}");
         assert!(said.is_empty(), "{said}");
-        serde_json::from_slice(&output.stdout).unwrap()
+        let document = serde_json::from_slice(&output.stdout).unwrap();
+        assert_document("track", &document);
+        document
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The file or stream could not be read or written.
-    #[error("{place}: {source}")]
+    #[error("{}: {source}", whole(place))]
     Io {
         /// Where.
         place: Place,
@@ -40,7 +40,7 @@ pub enum Error {
         defect: JsonDefect,
     },
     /// The folders of a chain cannot be followed.
-    #[error("{place}: {defect}")]
+    #[error("{}: {defect}", whole(place))]
     Chain {
         /// The folder, or the link in it.
         place: Place,
@@ -125,6 +125,18 @@ impl fmt::Display for Place {
             write!(f, ", record {record}")?;
         }
         write!(f, ", byte {}", self.offset)
+    }
+}
+
+/// The file alone, where no byte of it was read.
+fn whole(place: &Place) -> String {
+    match place {
+        Place {
+            file: Some(file),
+            record: None,
+            offset: 0,
+        } => file.to_string(),
+        _ => place.to_string(),
     }
 }
 

@@ -53,6 +53,11 @@ impl Operation {
         matches!(self, Self::Dump | Self::PreDump | Self::Restore)
     }
 
+    /// Whether CRIU only answers, and writes no images.
+    pub(crate) fn is_asked(self) -> bool {
+        matches!(self, Self::Version | Self::FeatureCheck | Self::Check)
+    }
+
     /// Whether CRIU gets into tasks that are to live on, also when it fails.
     pub(crate) fn enters_tasks(self) -> bool {
         matches!(self, Self::Dump | Self::PreDump)

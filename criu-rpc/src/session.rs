@@ -407,8 +407,10 @@ mod tests {
 
     use super::request_with;
     use super::wait::{Wait, block_on, poll};
+    use crate::error::Error;
     use crate::program::Program;
-    use crate::request::FeatureCheck;
+    use crate::request::{FeatureCheck, VersionQuery};
+    use crate::swrk::Ended;
 
     /// Sees a CRIU end, and never what it said before.
     struct EndFirst;
@@ -436,5 +438,21 @@ mod tests {
         let criu = Program::first_of([program]).unwrap();
         let features = block_on(request_with(&criu, FeatureCheck::default(), &EndFirst));
         assert!(!features.unwrap().mem_track);
+    }
+
+    #[test]
+    fn what_is_no_criu_cannot_print_until_memory_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("criu");
+        // Without the limit it would end by itself.
+        let script = "#!/bin/sh\nexec head -c 256M /dev/zero\n";
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, Permissions::from_mode(0o755)).unwrap();
+        let criu = Program::first_of([program]).unwrap();
+        let Err(Error::Died(failure)) = super::run(&criu, VersionQuery::default()) else {
+            panic!("it is no CRIU");
+        };
+        let too_much = rustix::process::Signal::XFSZ.as_raw();
+        assert_eq!(failure.ended, Ended::Killed(too_much));
     }
 }

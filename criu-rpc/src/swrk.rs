@@ -23,6 +23,10 @@ use crate::spawn::{Group, Spawn};
 /// How much of CRIU's output is kept, in bytes, from its end.
 const OUTPUT: u64 = 64 << 10;
 
+/// The largest file that a CRIU may write which only answers, in bytes. Its output is memory:
+/// a program that is no CRIU could print until there is none left.
+const ANSWER: u64 = 16 << 20;
+
 /// The number of the first descriptor that CRIU inherits, after the standard three and,
 /// when a terminal takes its standard input, the socket.
 pub(crate) const fn first_inherited(has_terminal: bool) -> RawFd {
@@ -105,6 +109,8 @@ pub(crate) struct Start<'a> {
     pub(crate) terminal: Option<BorrowedFd<'a>>,
     /// Whether it is to undo what it did in tasks when it is stopped.
     pub(crate) enters_tasks: bool,
+    /// Whether it only answers, and writes no images.
+    pub(crate) is_asked: bool,
     /// What it inherits, from [`first_inherited`] on.
     pub(crate) inherited: Vec<OwnedFd>,
 }
@@ -167,6 +173,14 @@ impl Swrk {
                 return Err(errno.into());
             }
         };
+        if start.is_asked {
+            let most = Rlimit {
+                current: Some(ANSWER),
+                maximum: Some(ANSWER),
+            };
+            // It may have ended already.
+            let _ = rustix::process::prlimit(Some(pid.as_rustix()), Resource::Fsize, most);
+        }
         Ok(Self {
             pid,
             pidfd,

@@ -7,6 +7,9 @@ pub enum ArchiveDefect {
     /// It does not begin as one.
     #[error("this is no archive of a checkpoint")]
     Foreign,
+    /// Nothing is in it.
+    #[error("it is empty")]
+    Empty,
     /// It ends before its end.
     #[error("it ends too early")]
     Truncated,
@@ -70,6 +73,7 @@ impl ArchiveDefect {
                 "copy it again from where it was exported"
             }
             Self::TooLarge { .. } => "make room, or allow more with --max-size if it was that",
+            Self::Empty => "see that `ckpt export` wrote it, and did not fail",
             Self::Foreign => "name what `ckpt export` wrote",
             _ => "do not trust it: `ckpt export` writes no such thing",
         }

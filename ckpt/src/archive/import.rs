@@ -99,6 +99,13 @@ impl<'a> Import<'a> {
         let archive = archive.as_ref();
         let mut from = BufReader::with_capacity(BUFFER, from);
         let start = from.fill_buf().map_err(at(archive))?;
+        if start.is_empty() {
+            return Err(Error::Archive {
+                archive: archive.to_owned(),
+                member: None,
+                defect: ArchiveDefect::Empty,
+            });
+        }
         if start.starts_with(&ZSTD) {
             let decoder = zstd::Decoder::with_buffer(from).map_err(at(archive))?;
             self.unpack(archive, decoder, progress)
@@ -194,6 +201,10 @@ fn free(folder: &Path) -> Result<u64> {
     let there = folder.ancestors().find(|folder| folder.exists());
     let there = there.unwrap_or_else(|| Path::new("/"));
     let found = rustix::fs::statvfs(there).map_err(|errno| at(there)(errno.into()))?;
+    // It does not say: /proc, or one in user space.
+    if found.f_blocks == 0 {
+        return Ok(u64::MAX);
+    }
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
@@ -256,11 +267,11 @@ impl<R: Read> Unpacking<'_, R> {
         let longest = CheckpointName::LIMIT + 1 + Manifest::FILE.len();
         let member = match self.members.next(longest) {
             Ok(Some(member)) => member,
-            Ok(None) => return Err(self.refuse(None, ArchiveDefect::Truncated)),
             // At its very start, what is no header makes it no archive.
-            Err(Stop::Defect(_, ArchiveDefect::Header)) if of.is_none() => {
+            Ok(None) | Err(Stop::Defect(_, ArchiveDefect::Header)) if of.is_none() => {
                 return Err(self.refuse(None, ArchiveDefect::Foreign));
             }
+            Ok(None) => return Err(self.refuse(None, ArchiveDefect::Truncated)),
             Err(stop) => return Err(self.stopped(None, stop)),
         };
         let expected = || match of {
@@ -273,6 +284,9 @@ impl<R: Read> Unpacking<'_, R> {
             .and_then(|folder| folder.strip_suffix('/'))
             .and_then(|folder| folder.parse().ok());
         let Some(folder) = folder.filter(|folder| of.is_none_or(|of| of == folder)) else {
+            if of.is_none() && !member.name.ends_with(Manifest::FILE) {
+                return Err(self.refuse(None, ArchiveDefect::Foreign));
+            }
             let defect = ArchiveDefect::Unexpected {
                 found: member.name,
                 expected: expected(),

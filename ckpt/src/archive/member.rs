@@ -64,6 +64,8 @@ pub(super) struct Members<R> {
     /// What of the member is still to come.
     left: u64,
     padding: usize,
+    /// Whether there was a header.
+    began: bool,
 }
 
 /// A member, whose bytes come next.
@@ -105,6 +107,7 @@ impl<R: Read> Members<R> {
             from,
             left: 0,
             padding: 0,
+            began: false,
         }
     }
 
@@ -155,7 +158,15 @@ impl<R: Read> Members<R> {
     /// The next header; none at the end mark.
     fn header(&mut self) -> Result<Option<Header>, Stop> {
         let mut block = [0; BLOCK];
-        self.from.read_exact(&mut block)?;
+        let count = fill(&mut self.from, &mut block)?;
+        if count < BLOCK {
+            return Err(match self.began {
+                true => ArchiveDefect::Truncated.into(),
+                // Too short to be one, whatever it is.
+                false => ArchiveDefect::Foreign.into(),
+            });
+        }
+        self.began = true;
         if block == [0; BLOCK] {
             return Ok(None);
         }
@@ -221,6 +232,20 @@ impl<R: Read> Members<R> {
         }
         Ok(())
     }
+}
+
+/// Reads until the buffer is full or there is no more.
+fn fill(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match from.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
 }
 
 fn size(header: &Header) -> Result<u64, Stop> {

@@ -16,7 +16,7 @@ const NAME: usize = 18;
 pub(crate) struct Check {
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Check {

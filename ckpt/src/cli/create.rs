@@ -1,6 +1,7 @@
 //! `ckpt create`: `docker checkpoint create`, of any process tree.
 
 use std::io::Write as _;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ckpt::{
@@ -9,8 +10,8 @@ use ckpt::{
 };
 use clap::{Args, ValueEnum};
 use criu_rpc::{LogLevel, PreDumpMode};
-use serde_json::json;
 
+use super::argument;
 use super::failure::Failure;
 use super::output::Output;
 use super::place::Place;
@@ -21,10 +22,11 @@ use super::words;
 #[derive(Debug, Args)]
 pub(crate) struct Create {
     /// The process; its descendants go along
+    #[arg(value_parser = argument::pid)]
     pid: u32,
 
     /// What to call the checkpoint
-    #[arg(value_parser = super::name)]
+    #[arg(value_parser = argument::name)]
     name: CheckpointName,
 
     /// Lets it run on, instead of ending it once the checkpoint is whole
@@ -39,7 +41,7 @@ pub(crate) struct Create {
     track_mem: bool,
 
     /// Keeps only what changed since this checkpoint, made with --track-mem
-    #[arg(long, value_name = "NAME", value_parser = super::name, conflicts_with = "incremental")]
+    #[arg(long, value_name = "NAME", value_parser = argument::name, conflicts_with = "incremental")]
     parent: Option<CheckpointName>,
 
     #[command(flatten)]
@@ -53,7 +55,7 @@ pub(crate) struct Create {
 
     /// One JSON document, of the checkpoint or of what it needs
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// Copying memory while it runs.
@@ -65,12 +67,12 @@ struct Rounds {
     pre_copy: bool,
 
     /// How long it may be stopped then, in milliseconds; 300 without it
-    #[arg(long, value_name = "MS", requires = "pre_copy")]
+    #[arg(long, value_name = "MS", requires = "pre_copy", value_parser = argument::count::<u32>)]
     max_downtime: Option<u32>,
 
     /// How many rounds there may be; 8 without it
-    #[arg(long, value_name = "N", requires = "pre_copy", value_parser = clap::value_parser!(u32).range(1..))]
-    max_rounds: Option<u32>,
+    #[arg(long, value_name = "N", requires = "pre_copy", value_parser = argument::some::<NonZeroU32>)]
+    max_rounds: Option<NonZeroU32>,
 
     /// How a round takes pages: while it is stopped, or while it runs
     #[arg(
@@ -101,7 +103,7 @@ impl Rounds {
             asked = asked.max_downtime(Duration::from_millis(millis.into()));
         }
         if let Some(rounds) = self.max_rounds {
-            asked = asked.max_rounds(usize::try_from(rounds).unwrap_or(usize::MAX));
+            asked = asked.max_rounds(usize::try_from(rounds.get()).unwrap_or(usize::MAX));
         }
         Some(asked)
     }
@@ -139,17 +141,17 @@ pub(super) struct Dumping {
     #[arg(long)]
     link_remap: bool,
 
-    /// The largest deleted file that goes along, in bytes; 1 MiB without it
-    #[arg(long, value_name = "BYTES")]
+    /// The largest deleted file that goes along, such as 64M; 1 MiB without it
+    #[arg(long, value_name = "BYTES", value_parser = argument::small_size)]
     ghost_limit: Option<u32>,
 
     /// Leaves out something outside the tree: mnt[/data]:data, file[MNT:INODE],
     /// unix[INODE], net[INODE]:name
-    #[arg(long, value_name = "WHAT")]
+    #[arg(long, value_name = "WHAT", value_parser = external)]
     external: Vec<String>,
 
     /// The folder that is the root of the file system for it
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = argument::folder)]
     root: Option<String>,
 
     /// How packets for its connections are held off meanwhile
@@ -157,7 +159,7 @@ pub(super) struct Dumping {
     network_lock: Option<Lock>,
 
     /// Gives up after so long, such as 30s; it runs on then
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = argument::some_time)]
     timeout: Option<Duration>,
 
     /// Keeps only what differs from the newest checkpoint of the process in the store; works
@@ -181,6 +183,10 @@ pub(super) struct Dumping {
     /// Logs what CRIU does; twice: each detail
     #[arg(short, long, action = clap::ArgAction::Count)]
     verbose: u8,
+}
+
+fn external(text: &str) -> Result<String, String> {
+    argument::known(text, ckpt::external_of_dump)
 }
 
 /// What `--compress` says.
@@ -229,21 +235,10 @@ impl Create {
                 .run(&criu, &store, |event| progress.tell(&event))
         });
         drop(progress);
+        let checkpoint = made?;
         let mut output = Output::stdout();
-        match made {
-            Ok(checkpoint) => {
-                let told = self.told(&mut output, &checkpoint);
-                output.finish(told.map_err(Failure::Stdout))
-            }
-            Err(error) => {
-                if let (true, Error::Needs { needs, .. }) = (self.json, &error) {
-                    let document = json!({ "error": error.to_string(), "needs": needs });
-                    let told = writeln!(output, "{document}");
-                    output.finish(told.map_err(Failure::Stdout))?;
-                }
-                Err(error.into())
-            }
-        }
+        let told = self.told(&mut output, &checkpoint);
+        output.finish(told.map_err(Failure::Stdout))
     }
 
     fn asked(&self) -> ckpt::Create {

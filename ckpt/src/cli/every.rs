@@ -1,7 +1,7 @@
 //! `ckpt every`: what cron and a script do.
 
 use std::io::Write as _;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::{Value, json};
 
+use super::argument;
 use super::create::Dumping;
 use super::failure::Failure;
-use super::output::Output;
+use super::output::{Output, tell};
 use super::place::Place;
 use super::progress::Loudness;
 use super::prune::{document, reason};
@@ -23,14 +24,15 @@ use super::words;
 #[derive(Debug, Args)]
 pub(crate) struct Every {
     /// How often, such as 1h, 90s or 1day
-    #[arg(value_parser = interval)]
+    #[arg(value_parser = argument::some_time)]
     interval: Duration,
 
     /// The process; its descendants go along, and it runs on
+    #[arg(value_parser = argument::pid)]
     pid: u32,
 
     /// Keeps the newest, so many of them
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = argument::some::<NonZeroUsize>)]
     keep: NonZeroUsize,
 
     /// Takes the first at once, and not after an interval
@@ -38,15 +40,15 @@ pub(crate) struct Every {
     now: bool,
 
     /// Puts each off by a random time of at most this, so that many do not work at once
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = argument::time)]
     jitter: Option<Duration>,
 
     /// Ends after so many
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    rounds: Option<u64>,
+    #[arg(long, value_name = "N", value_parser = argument::some::<NonZeroU64>)]
+    rounds: Option<NonZeroU64>,
 
     /// What their names begin with, before the time; without it every-PID
-    #[arg(long, value_name = "P", value_parser = super::name)]
+    #[arg(long, value_name = "P", value_parser = argument::name)]
     prefix: Option<CheckpointName>,
 
     #[command(flatten)]
@@ -60,16 +62,11 @@ pub(crate) struct Every {
 
     /// One JSON document, at the end
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Every {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let gone = || Failure::from(Error::NoProcess { pid: self.pid });
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let process = pidfd_open(pid.ok_or_else(gone)?, PidfdFlags::empty()).map_err(|_| gone())?;
-        let stop = signals().map_err(|errno| Failure::Signals(errno.into()))?;
-
         let (store, criu) = (self.place.open()?, Criu::find().map_err(Error::from)?);
         let schedule = Schedule::every(self.interval)
             .at_once(self.now)
@@ -80,11 +77,24 @@ impl Every {
         };
         // Else none would ever go: each builds on the one before.
         let flatten = self.dumping.is_incremental();
-        let every = ckpt::Every::new(prefix, self.keep, schedule)?.flatten(flatten);
+        let every = ckpt::Every::new(prefix.clone(), self.keep, schedule);
+        let every = every.map_err(|_| {
+            Failure::Usage(
+                "a name would be too long, with the time behind it; take a shorter --prefix",
+            )
+        })?;
+        let every = every.flatten(flatten);
         let take = |name| {
             let create = self.dumping.asked(self.pid, name);
             create.leave_running(true).run(&criu, &store, |_| {})
         };
+        // Not only when an interval has gone by.
+        let first = self.dumping.asked(self.pid, prefix).leave_running(true);
+        first.preflight(&criu, &store)?;
+        let gone = || Failure::from(Error::NoProcess { pid: self.pid });
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let process = pidfd_open(pid.ok_or_else(gone)?, PidfdFlags::empty()).map_err(|_| gone())?;
+        let stop = signals().map_err(|errno| Failure::Signals(errno.into()))?;
         let mut told = Told {
             every: self,
             rounds: Vec::new(),
@@ -98,7 +108,7 @@ impl Every {
         }
         let by = match stopped.by {
             Wake::Gone => "the process has ended",
-            _ if self.rounds.is_some_and(|rounds| told.count >= rounds) => "that was enough",
+            _ if self.rounds.is_some_and(|rounds| told.count >= rounds.get()) => "that was enough",
             _ => "it was asked to stop",
         };
         let mut output = Output::stdout();
@@ -134,15 +144,6 @@ fn signals() -> nix::Result<OwnedFd> {
     set.thread_block()?;
     let file = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?;
     Ok(file.into())
-}
-
-/// A time between two rounds. None would leave the process no time of its own.
-fn interval(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("it has to be longer than nothing".to_owned()),
-        Ok(interval) => Ok(interval),
-        Err(_) => Err("write a number and a unit, such as 90s, 10min, 1h or 1day".to_owned()),
-    }
 }
 
 /// How many rounds the document at the end tells of: the last.
@@ -181,7 +182,7 @@ impl Told<'_> {
                         document(&pruned)
                     }
                     Err(error) => {
-                        eprintln!("ckpt: older ones are kept: {error}");
+                        tell(format_args!("older ones are kept: {error}"));
                         Value::Null
                     }
                 };
@@ -195,7 +196,7 @@ impl Told<'_> {
                     self.ended = Some(error.into());
                     return None;
                 }
-                eprintln!("ckpt: {text}");
+                tell(&text);
                 json!({ "name": null, "error": text, "pruned": null })
             }
             _ => return Some(()),
@@ -204,7 +205,7 @@ impl Told<'_> {
             self.rounds.remove(0);
         }
         self.rounds.push(round);
-        let enough = self.every.rounds.is_some_and(|all| self.count >= all);
+        let enough = self.every.rounds.is_some_and(|all| self.count >= all.get());
         (!enough).then_some(())
     }
 

@@ -7,6 +7,7 @@ use ckpt::{CheckpointName, Compression, Exported, NeededFiles, NotTaken};
 use clap::Args;
 use serde_json::json;
 
+use super::argument;
 use super::bytes::Bar;
 use super::failure::Failure;
 use super::output::Output;
@@ -18,7 +19,7 @@ use super::words;
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// The checkpoint; what it builds on goes along
-    #[arg(value_parser = super::name)]
+    #[arg(value_parser = argument::name)]
     name: CheckpointName,
 
     /// The file, which appears once it is whole; - is standard output
@@ -47,7 +48,7 @@ pub(crate) struct Export {
 
     /// One JSON document; not with -o -
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Export {

@@ -21,12 +21,12 @@ pub(crate) struct Fsck {
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Fsck {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let done = self.place.open()?.fsck()?;
+        let done = self.place.known()?.fsck()?;
         let mut output = Output::stdout();
         let told = match self.json {
             true => writeln!(output, "{}", document(&done)),

@@ -49,6 +49,22 @@ pub(crate) enum Image {
 }
 
 impl Image {
+    /// Whether one JSON document is asked for.
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Info(info) => info.json,
+            Self::X(x) => x.json,
+            Self::Verify(verify) => verify.json,
+            Self::Flatten(flatten) => flatten.json,
+            Self::Diff(diff) => diff.json,
+            Self::Mem(mem) => mem.json,
+            Self::Core(core) => core.json,
+            Self::Search(search) => search.json,
+            Self::Stats(stats) => stats.json,
+            Self::Show(_) | Self::Decode(_) | Self::Encode(_) => false,
+        }
+    }
+
     pub(crate) fn run(&self) -> Result<(), Failure> {
         match self {
             Self::Info(info) => info.run(),

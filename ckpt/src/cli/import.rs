@@ -8,6 +8,7 @@ use ckpt::{CheckpointName, Error, Imported, NeededFiles, Placed};
 use clap::Args;
 use serde_json::json;
 
+use super::argument;
 use super::bytes::Bar;
 use super::failure::Failure;
 use super::output::Output;
@@ -22,12 +23,12 @@ pub(crate) struct Import {
     file: PathBuf,
 
     /// What to call the checkpoint here
-    #[arg(long, value_parser = super::name)]
+    #[arg(long, value_parser = argument::name)]
     name: Option<CheckpointName>,
 
     /// Refuses more than this when unpacked, such as 2G; what there is no room for is
     /// refused anyway
-    #[arg(long, value_name = "BYTES", value_parser = super::size)]
+    #[arg(long, value_name = "BYTES", value_parser = argument::size)]
     max_size: Option<u64>,
 
     /// Puts the files that came along where they belong, below this folder (/ is this
@@ -43,7 +44,7 @@ pub(crate) struct Import {
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Import {
@@ -70,10 +71,16 @@ impl Import {
             let label = Path::new("standard input");
             import.read_from(label, std::io::stdin().lock(), &mut tell)?
         } else {
-            let file = File::open(&self.file).map_err(|source| Error::Path {
+            let failed = |source| Error::Path {
                 path: self.file.clone(),
                 source,
-            })?;
+            };
+            let file = File::open(&self.file).map_err(failed)?;
+            if file.metadata().map_err(failed)?.is_dir() {
+                return Err(Failure::Folder {
+                    path: self.file.clone(),
+                });
+            }
             import.read_from(&self.file, file, &mut tell)?
         };
         drop(bar);

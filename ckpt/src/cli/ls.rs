@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::failure::Failure;
-use super::output::Output;
+use super::output::{Output, tell};
 use super::place::Place;
 use super::words;
 
@@ -22,12 +22,12 @@ pub(crate) struct Ls {
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Ls {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let store = self.place.open()?;
+        let store = self.place.known()?;
         let listing = store.list()?;
         let mut output = Output::stdout();
         let told = if self.json {
@@ -41,7 +41,7 @@ impl Ls {
         };
         output.finish(told.map_err(Failure::Stdout))?;
         for (name, error) in &listing.broken {
-            eprintln!("ckpt: {name}: {error}");
+            tell(format_args!("{name}: {error}"));
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
-//! Where an answer goes: standard output, or a file that is there only once it is whole.
+//! Where an answer goes: standard output, or a file that is there only once it is whole; and
+//! what is told meanwhile, on standard error.
 
+use std::fmt::Display;
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, StdoutLock, Write};
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,6 +10,12 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::failure::Failure;
+
+/// A line on standard error. That it cannot be written is nothing to end for, and there is
+/// nobody to tell.
+pub(crate) fn tell(text: impl Display) {
+    drop(writeln!(io::stderr(), "ckpt: {text}"));
+}
 
 /// An output, to be [finished](Self::finish).
 pub(crate) struct Output {

@@ -6,6 +6,7 @@ use ckpt::Store;
 use clap::Args;
 
 use super::failure::Failure;
+use super::output::tell;
 
 #[derive(Debug, Args)]
 pub(crate) struct Place {
@@ -25,5 +26,17 @@ impl Place {
             "there is no $HOME to keep checkpoints in; name a folder with --store",
         ))?;
         Ok(Store::open(path)?)
+    }
+
+    /// The same; that there is none is told, since it is as good as an empty one.
+    pub(crate) fn known(&self) -> Result<Store, Failure> {
+        let store = self.open()?;
+        if !store.exists() {
+            let path = store.path().display();
+            tell(format_args!(
+                "{path}: there is no store yet; the first checkpoint makes it"
+            ));
+        }
+        Ok(store)
     }
 }

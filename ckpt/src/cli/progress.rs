@@ -8,6 +8,8 @@ use clap::Args;
 use criu_rpc::Progress as Criu;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use super::output::tell;
+
 /// CRIU counts pages of this size; larger ones as several.
 const PAGE: u64 = 4096;
 
@@ -57,7 +59,7 @@ impl Progress {
                 self.since = Instant::now();
                 match &self.how {
                     How::Quiet => {}
-                    How::Lines => eprintln!("ckpt: {phase}"),
+                    How::Lines => tell(phase),
                     How::Bar(bar) => {
                         bar.set_prefix(phase.to_string());
                         bar.set_message("");
@@ -128,8 +130,8 @@ impl Progress {
     fn line(&self, text: &str) {
         match &self.how {
             How::Quiet => {}
-            How::Lines => eprintln!("ckpt: {text}"),
-            How::Bar(bar) => bar.suspend(|| eprintln!("ckpt: {text}")),
+            How::Lines => tell(text),
+            How::Bar(bar) => bar.suspend(|| tell(text)),
         }
     }
 

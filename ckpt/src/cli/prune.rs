@@ -3,10 +3,11 @@
 use std::io::Write as _;
 use std::time::{Duration, SystemTime};
 
-use ckpt::{KeptFor, Pruned};
+use ckpt::{CheckpointName, KeptFor, Pruned};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::argument;
 use super::failure::Failure;
 use super::output::Output;
 use super::place::Place;
@@ -17,16 +18,20 @@ use super::words;
 #[command(group = clap::ArgGroup::new("rule").required(true).multiple(true))]
 pub(crate) struct Prune {
     /// Keeps the newest, so many of them, however old they are
-    #[arg(long, value_name = "N", group = "rule")]
+    #[arg(long, value_name = "N", group = "rule", value_parser = argument::count::<usize>)]
     keep: Option<usize>,
 
     /// Removes only what is older than this, such as 7days or 36h
-    #[arg(long, value_name = "TIME", group = "rule", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", group = "rule", value_parser = argument::time)]
     older_than: Option<Duration>,
 
     /// Looks only at checkpoints whose name begins so
-    #[arg(long, value_name = "P")]
-    prefix: Option<String>,
+    #[arg(long, value_name = "P", value_parser = argument::name)]
+    prefix: Option<CheckpointName>,
+
+    /// Allows to remove every checkpoint there is
+    #[arg(long, conflicts_with = "prefix")]
+    all: bool,
 
     /// Makes checkpoints that build on what goes whole first; without it, what they build on
     /// is kept
@@ -45,12 +50,22 @@ pub(crate) struct Prune {
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Prune {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let store = self.place.open()?;
+        let empties = match (self.keep, self.older_than) {
+            (Some(keep), _) if keep > 0 => false,
+            (_, Some(age)) => age.is_zero(),
+            _ => true,
+        };
+        if empties && self.prefix.is_none() && !self.all && !self.dry_run {
+            return Err(Failure::Usage(
+                "this removes every checkpoint there is; say so with --all, or name some with --prefix",
+            ));
+        }
+        let store = self.place.known()?;
         let mut prune = match (self.older_than, self.keep) {
             (Some(age), Some(keep)) => ckpt::Prune::older_than(age).and_keep(keep),
             (Some(age), None) => ckpt::Prune::older_than(age),
@@ -59,7 +74,7 @@ impl Prune {
         };
         prune = prune.flatten(self.flatten);
         if let Some(prefix) = &self.prefix {
-            prune = prune.prefix(prefix);
+            prune = prune.prefix(prefix.as_str());
         }
         let pruned = if self.dry_run {
             let listing = store.list()?;

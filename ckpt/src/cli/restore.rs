@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use ckpt::{CheckpointName, Criu, Error, Foreground, Outlook, Terminal};
@@ -11,6 +10,7 @@ use clap::Args;
 use criu_rpc::Ended;
 use serde_json::{Value, json};
 
+use super::argument;
 use super::create::level;
 use super::failure::Failure;
 use super::output::Output;
@@ -21,7 +21,7 @@ use super::verify;
 #[derive(Debug, Args)]
 pub(crate) struct Restore {
     /// The checkpoint
-    #[arg(value_parser = super::name)]
+    #[arg(value_parser = argument::name)]
     name: CheckpointName,
 
     /// Returns once it runs, instead of waiting for its end
@@ -33,11 +33,11 @@ pub(crate) struct Restore {
     dry_run: bool,
 
     /// The folder that becomes the root of the file system for it
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", value_parser = argument::folder)]
+    root: Option<String>,
 
     /// Fills in something that was left out: mnt[data]:/srv/data
-    #[arg(long, value_name = "WHAT")]
+    #[arg(long, value_name = "WHAT", value_parser = external)]
     external: Vec<String>,
 
     /// Gives it this command's descriptor N for a file it had: fd[N]:pipe:[4711],
@@ -51,8 +51,8 @@ pub(crate) struct Restore {
 
     /// Expands compressed pages below this folder, until they are restored: on a tmpfs, in
     /// memory; without it, in the store
-    #[arg(long, value_name = "DIR")]
-    scratch: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", value_parser = argument::folder)]
+    scratch: Option<String>,
 
     /// Does not look first whether the files are as they were made
     #[arg(long)]
@@ -74,7 +74,7 @@ pub(crate) struct Restore {
 
     /// One JSON document: at the end, or at once with --detach or --dry-run
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Restore {
@@ -215,6 +215,10 @@ impl Restore {
     }
 }
 
+fn external(text: &str) -> Result<String, String> {
+    argument::known(text, ckpt::external_of_restore)
+}
+
 /// As a shell tells it: 128 and the signal that killed it.
 fn status(ended: Ended) -> ExitCode {
     let code = match ended {
@@ -233,6 +237,9 @@ fn inherited(text: &str) -> Result<(String, OwnedFd), Failure> {
     let rest = text.strip_prefix("fd[").ok_or_else(wrong)?;
     let (number, key) = rest.split_once("]:").ok_or_else(wrong)?;
     let number = number.parse().map_err(|_| wrong())?;
+    if key.is_empty() {
+        return Err(wrong());
+    }
     let this = rustix::process::pidfd_open(
         rustix::process::getpid(),
         rustix::process::PidfdFlags::empty(),

@@ -6,6 +6,7 @@ use ckpt::{CheckpointName, Children};
 use clap::Args;
 use serde_json::json;
 
+use super::argument;
 use super::failure::Failure;
 use super::output::Output;
 use super::place::Place;
@@ -15,7 +16,7 @@ use super::words;
 #[derive(Debug, Args)]
 pub(crate) struct Rm {
     /// The checkpoints: all of them are removed, or none
-    #[arg(required = true, value_parser = super::name)]
+    #[arg(required = true, value_parser = argument::name)]
     names: Vec<CheckpointName>,
 
     /// Makes checkpoints that build on one of these whole first; without it, such are kept
@@ -30,7 +31,7 @@ pub(crate) struct Rm {
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Rm {

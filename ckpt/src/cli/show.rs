@@ -6,6 +6,7 @@ use ckpt::{Checkpoint, CheckpointName, shown};
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::argument;
 use super::failure::Failure;
 use super::output::Output;
 use super::place::Place;
@@ -14,7 +15,7 @@ use super::words;
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     /// The checkpoint
-    #[arg(value_parser = super::name)]
+    #[arg(value_parser = argument::name)]
     name: CheckpointName,
 
     #[command(flatten)]
@@ -22,7 +23,7 @@ pub(crate) struct Show {
 
     /// One JSON document: its folder and its manifest
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// A checkpoint in JSON: its folder, and its manifest as it is there.

@@ -11,6 +11,7 @@ use clap::{Args, ValueEnum};
 use criu_images::track::{Bounds, Forecast, Heat, Policy, Rule, Way};
 use serde_json::{Value, json};
 
+use super::argument;
 use super::failure::Failure;
 use super::output::Output;
 use ckpt::{Watch, Watched};
@@ -19,6 +20,7 @@ use ckpt::{Watch, Watched};
 #[derive(Debug, Args)]
 pub(crate) struct Track {
     /// The process
+    #[arg(value_parser = argument::pid)]
     pid: u32,
     /// For how long
     #[arg(long, value_name = "SECONDS", default_value_t = 5.0, value_parser = positive)]
@@ -40,7 +42,7 @@ pub(crate) struct Track {
     fixed: f64,
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
     /// A picture of what is written where and when, as SVG
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
@@ -173,12 +175,13 @@ fn finite(seconds: f64) -> Option<f64> {
 }
 
 fn seconds(seconds: f64) -> Result<Duration, Failure> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| Failure::Usage("a time that is too long"))
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| Failure::Usage("the time is longer than any clock counts; take a shorter one"))
 }
 
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
-        _ => Err("a number above 0 is wanted".to_owned()),
+        _ => Err("take a number above 0, such as 0.5".to_owned()),
     }
 }

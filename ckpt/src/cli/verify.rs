@@ -27,7 +27,7 @@ pub(crate) struct Verify {
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Verify {
@@ -66,7 +66,7 @@ impl Verify {
 }
 
 /// The folder of images in that of a checkpoint; any other as it is.
-fn images_in(folder: &Path) -> PathBuf {
+pub(super) fn images_in(folder: &Path) -> PathBuf {
     let images = folder.join("images");
     match images.join("inventory.img").exists() {
         true => images,

@@ -59,7 +59,9 @@ impl Whole {
             Err(_) => Kind::Aside(
                 tempfile::Builder::new()
                     .prefix(".ckpt-")
-                    .tempfile_in(folder)?,
+                    .tempfile_in(folder)
+                    // Its error tells of a name that nobody gave.
+                    .map_err(|error| io::Error::from(error.kind()))?,
             ),
         };
         Ok(Self { path, kind })

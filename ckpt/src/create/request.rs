@@ -1,20 +1,31 @@
 //! What a tree needs of a dump, and the request for it.
 
-use criu_rpc::{Criu, Dump, DumpExternal, NetworkLock, Pid};
+use criu_rpc::{Criu, Dump, DumpExternal, NetworkLock, Pid, Version};
 
 use super::Create;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at};
 use crate::event::{Event, Listener};
 use crate::manifest::Manifest;
 use crate::needs::Need;
 use crate::process::Tree;
+use crate::store::Store;
 
 impl Create {
     /// What the tree needs that is not allowed, before CRIU is asked for anything.
-    pub(super) fn look(&mut self, criu: &Criu, listener: &Listener<'_>) -> Result<Pid> {
+    pub(super) fn look(
+        &mut self,
+        criu: &Criu,
+        store: &Store,
+        listener: &Listener<'_>,
+    ) -> Result<Pid> {
         let pid = super::pid(self.pid)?;
-        // The folder is of no matter yet.
-        criu.preflight(&Dump::new(pid, "/"))?;
+        // The folder for the images is not there yet.
+        let mut above = store.path().ancestors();
+        let above = above.find(|it| it.is_dir()).unwrap_or_else(|| store.path());
+        match criu.preflight(&Dump::new(pid, above)) {
+            Err(criu_rpc::Error::Folder { source, .. }) => return Err(at(store.path())(source)),
+            looked => looked?,
+        }
         let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
         let mut missing = Vec::new();
         for need in Need::of(&tree) {
@@ -55,12 +66,12 @@ impl Create {
         }
     }
 
-    pub(super) fn describe(&self, criu: &Criu, tree: &Tree) -> Result<Manifest> {
+    pub(super) fn describe(&self, criu: Version, tree: &Tree) -> Manifest {
         let mut manifest = Manifest::new(self.name.clone(), tree.manifest_root());
         manifest.tasks = tree.manifest_tasks();
         manifest.options = self.options.clone();
-        manifest.criu = Some(criu.version()?.to_string());
-        Ok(manifest)
+        manifest.criu = Some(criu.to_string());
+        manifest
     }
 
     pub(super) fn request<'a>(

@@ -4,11 +4,12 @@ use std::io;
 
 use criu_images::track::{Obstacle, TrackError};
 use criu_images::{Defect, JsonDefect};
+use criu_rpc::{CancelReason, Cause, Refusal};
 
 /// What failed, and why, in one line.
-pub(super) fn chain(error: &criu_stream::Error) -> String {
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
+    let mut next = error.source();
     while let Some(source) = next {
         let told = source.to_string();
         if !text.ends_with(&told) {
@@ -17,6 +18,54 @@ pub(super) fn chain(error: &criu_stream::Error) -> String {
         next = source.source();
     }
     text
+}
+
+/// What CRIU's client says, with what to do about it in the words of the command.
+pub(super) fn criu_told(error: &criu_rpc::Error) -> String {
+    use criu_rpc::Error as E;
+    let remedy = match error {
+        E::Preflight { refusal, .. } => {
+            let told = error.to_string();
+            return match refusal_remedy(refusal) {
+                Some(ours) => told.trim_end_matches(&refusal.remedy()).to_owned() + ours,
+                None => told,
+            };
+        }
+        // These end with what to do.
+        E::NotFound { .. } | E::Folder { .. } | E::TooOld { .. } | E::TooLarge { .. } => {
+            return error.to_string();
+        }
+        E::Failed(failure) | E::Died(failure)
+            if failure.cause.as_ref().and_then(Cause::remedy).is_some() =>
+        {
+            return error.to_string();
+        }
+        E::Option { .. } => "write another value, or leave it out",
+        E::Cancelled {
+            reason: CancelReason::TimeLimit,
+            ..
+        } => "allow more time with --timeout",
+        E::Cancelled { .. } => "start it again",
+        _ => "see with `ckpt check` whether CRIU works here",
+    };
+    format!("{}; {remedy}", chain(error))
+}
+
+/// What to do about what a preflight found, where the command has words of its own.
+fn refusal_remedy(refusal: &Refusal) -> Option<&'static str> {
+    Some(match refusal {
+        Refusal::MissingCapability { .. } | Refusal::NotUnprivileged { .. } => "run ckpt as root",
+        Refusal::DumpsItself { .. } => {
+            "ckpt cannot stop what it was started from: name another process, or run it from another terminal"
+        }
+        Refusal::NoSoftDirty => {
+            "leave out --track-mem and --parent: --incremental compares contents, on any kernel"
+        }
+        Refusal::UntrackedParent { .. } => {
+            "make the parent with --track-mem, or use --incremental, which needs none"
+        }
+        _ => return None,
+    })
 }
 
 pub(super) fn pages_remedy(error: &criu_stream::Error) -> &'static str {
@@ -83,9 +132,12 @@ fn defect_remedy(defect: &Defect) -> &'static str {
 pub(super) fn io_remedy(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => "see that the path is right",
-        io::ErrorKind::PermissionDenied => "run as who owns the images, as a rule root",
+        io::ErrorKind::PermissionDenied => "run as who owns it, or as root",
         io::ErrorKind::IsADirectory => "name one of the files in it",
         io::ErrorKind::NotADirectory => "name a folder, or a file that is a tar archive",
+        io::ErrorKind::AlreadyExists => "name what is not there yet, or remove it first",
+        io::ErrorKind::ReadOnlyFilesystem => "name a place that can be written to",
+        io::ErrorKind::BrokenPipe => "see what the program that reads it has to say: it ended",
         io::ErrorKind::StorageFull => "make room, or write elsewhere",
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
             "see that it is whole: copy it again from where it comes"

@@ -31,11 +31,18 @@ impl Checkpoint {
         let folder = store.folder(&name);
         let manifest = match read_manifest(&folder) {
             Err(Error::Path { source, .. })
-                if source.kind() == ErrorKind::NotFound && !folder.is_dir() =>
+                if matches!(
+                    source.kind(),
+                    ErrorKind::NotFound | ErrorKind::NotADirectory
+                ) =>
             {
-                return Err(Error::Unknown {
-                    name,
-                    store: store.root.clone(),
+                return Err(match folder.is_dir() {
+                    false => Error::Unknown {
+                        name,
+                        store: store.root.clone(),
+                    },
+                    true if super::is_store(&folder) => Error::Nested { path: folder },
+                    true => Error::NoManifest { path: folder },
                 });
             }
             read => read?,

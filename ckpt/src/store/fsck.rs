@@ -77,7 +77,7 @@ pub(super) fn fsck(store: &Store) -> Result<Fsck> {
     for name in store.names()? {
         match look(store, &name) {
             Ok(()) => done.whole += 1,
-            Err(Error::Unknown { .. }) => {}
+            Err(Error::Unknown { .. } | Error::Nested { .. }) => {}
             Err(error) => done.problems.push(Problem { name, error }),
         }
     }

@@ -51,8 +51,15 @@ pub(super) fn remove(
     }
     // A broken one can be removed too.
     for name in names {
-        if !store.folder(name).is_dir() {
-            return Err(unknown(store, name));
+        let path = store.folder(name);
+        match fs::metadata(&path) {
+            Ok(found) if found.is_dir() => {}
+            Err(error) if !super::gone(&error) => return Err(at(&path)(error)),
+            _ => return Err(unknown(store, name)),
+        }
+        // All that it has would go.
+        if super::is_store(&path) {
+            return Err(Error::Nested { path });
         }
     }
     loop {

@@ -11,6 +11,7 @@ use criu_rs_tests::Scratch;
 use serde::Deserialize;
 
 use crate::command::{pipe, run};
+use crate::documents::assert_document;
 use crate::{fixture, made};
 
 const VIEWS: [&str; 4] = ["ps", "fds", "mems", "rss"];
@@ -26,6 +27,10 @@ fn json<'a, T: Deserialize<'a>>(folder: &Path, view: &str, room: &'a mut String)
         processes: Vec<T>,
     }
     *room = run(&["x", folder.to_str().unwrap(), view, "--json"]).text();
+    assert_document(
+        &format!("image x DIR {view}"),
+        &serde_json::from_str(room).unwrap(),
+    );
     let document: Document<T> = serde_json::from_str(room).unwrap();
     document.processes
 }

@@ -7,6 +7,7 @@ use criu_rs_tests::Scratch;
 use serde::Deserialize;
 
 use crate::command::{pipe, run};
+use crate::documents::assert_document;
 use crate::{fixture, made};
 
 #[derive(Debug, PartialEq, Eq, Deserialize)]
@@ -38,7 +39,9 @@ fn one_image() {
     assert_eq!(run(&["info", image]).text(), text);
     assert_eq!(pipe(&["info", "-"], &bytes).text(), text);
 
-    let told: Told = serde_json::from_slice(&run(&["info", image, "--json"]).good()).unwrap();
+    let document = run(&["info", image, "--json"]).good();
+    assert_document("image info", &serde_json::from_slice(&document).unwrap());
+    let told: Told = serde_json::from_slice(&document).unwrap();
     let wanted = Told {
         file: image.to_owned(),
         kind: "pstree.img".to_owned(),
@@ -109,6 +112,7 @@ fn a_broken_image_does_not_hide_the_others() {
     made::put(&folder, Kind::Core, 1, &[made::core(b"x", 1)]);
     let folder = folder.to_str().unwrap();
     let ran = run(&["info", folder, "--json"]);
+    assert_document("image info", &serde_json::from_slice(&ran.stdout).unwrap());
     let all: All = serde_json::from_slice(&ran.stdout).unwrap();
     assert_eq!(all.images[0].count, Some(1));
     let error = all.images[1].error.as_deref().unwrap();

@@ -6,6 +6,8 @@
 mod command;
 mod convert;
 mod crit;
+#[path = "../documents.rs"]
+mod documents;
 mod explore;
 mod fixture;
 mod info;

@@ -9,6 +9,7 @@ use criu_rs_tests::Scratch;
 use serde_json::{Value, json};
 
 use crate::command::run;
+use crate::documents::assert_document;
 use crate::made::{area, core, entry, pagemap_of, process, put, put_bytes};
 
 /// Page 1 is in the older folder, page 2 in the newer; page 3 is zeros.
@@ -65,7 +66,9 @@ fn memory(folder: &Path, runs: &[proto::PagemapEntry], pages: &[u8]) {
 
 fn json(args: &[&str]) -> Value {
     let text = run(&[args, &["--json"]].concat()).text();
-    serde_json::from_str(&text).unwrap()
+    let document = serde_json::from_str(&text).unwrap();
+    assert_document(&format!("image {}", args[0]), &document);
+    document
 }
 
 #[test]
@@ -214,6 +217,7 @@ fn what_is_wrong_is_told() {
     fs::write(chain.path("1/pages-1.img"), [1; 100]).unwrap();
     let ran = run(&["verify", &dir, "--json"]);
     let told: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    assert_document("image verify", &told);
     assert_eq!(told["good"], false);
     let findings = told["findings"].as_array().unwrap();
     let pages = findings

@@ -6,17 +6,23 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod contract;
+#[path = "../documents.rs"]
+mod documents;
 mod holder;
+mod mistakes;
 mod network;
 mod screen;
 mod words;
 
 mod root {
     mod batch;
+    mod contract;
     mod elsewhere;
     mod full;
     mod java;
     mod killed;
+    mod mistakes;
     mod node;
     mod pipeline;
     mod pre_copy;

@@ -82,7 +82,10 @@ fn names_that_lead_elsewhere() {
         members[0].name = name.into();
         let why = defect(refused(&scratch, &store, &archive(&members)));
         assert!(
-            matches!(why, ArchiveDefect::Unexpected { .. }),
+            matches!(
+                why,
+                ArchiveDefect::Unexpected { .. } | ArchiveDefect::Foreign
+            ),
             "{name}: {why:?}"
         );
     }
@@ -320,18 +323,31 @@ fn every_cut_and_every_flipped_bit_is_noticed() {
 #[test]
 fn what_is_no_archive_at_all() {
     let (scratch, store, _) = good();
+    let text = b"hello, this is not what was meant\n";
+    let packed = zstd::encode_all(&text[..], 1).unwrap();
+    let other = archive(&[Member::file("notes.txt", text)]);
     for bytes in [
         &b""[..],
-        b"hello",
+        text,
+        &packed,
+        b"\x89PNG\r\n\x1a\n",
         &[0; 512],
-        &[0x28, 0xb5, 0x2f, 0xfd],
+        &[0; 4096],
         &[7; 4096],
+        &other,
     ] {
         let why = defect(refused(&scratch, &store, bytes));
-        let known = matches!(
-            why,
-            ArchiveDefect::Truncated | ArchiveDefect::Foreign | ArchiveDefect::Damaged(_)
-        );
+        let expected = match bytes {
+            [] => matches!(why, ArchiveDefect::Empty),
+            _ => matches!(why, ArchiveDefect::Foreign),
+        };
+        assert!(expected, "{why:?}");
+        assert!(!store.path().exists(), "a store was made for nothing");
+    }
+    // What is compressed, and cut, could have been one.
+    for cut in [4, packed.len() - 4] {
+        let why = defect(refused(&scratch, &store, &packed[..cut]));
+        let known = matches!(why, ArchiveDefect::Truncated | ArchiveDefect::Damaged(_));
         assert!(known, "{why:?}");
         assert!(!store.path().exists(), "a store was made for nothing");
     }

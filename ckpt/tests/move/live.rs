@@ -11,6 +11,7 @@ mod root {
     use rustix::process::Signal;
 
     use crate::command::command;
+    use crate::documents::assert_document;
     use crate::made::{below, store};
     use crate::ran::Ran;
 
@@ -102,6 +103,7 @@ mod root {
         ];
         let told: serde_json::Value =
             serde_json::from_slice(&run(store.path(), &words).good()).unwrap();
+        assert_document("every", &told);
         assert_eq!((&told["taken"], &told["failed"]), (&2.into(), &0.into()));
         assert_eq!(told["ended"], "that was enough");
         let rounds = told["rounds"].as_array().unwrap();

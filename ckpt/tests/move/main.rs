@@ -6,6 +6,8 @@
 mod carry;
 mod check;
 mod command;
+#[path = "../documents.rs"]
+mod documents;
 mod hostile;
 #[allow(dead_code)]
 #[path = "../image/made.rs"]

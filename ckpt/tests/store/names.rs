@@ -214,10 +214,44 @@ fn a_folder_in_use_for_something_else_does_not_become_a_store() {
         Err(Error::NotAStore { .. })
     ));
     let file = Store::open(made.folder().join("letter.txt"));
-    assert!(matches!(file, Err(Error::Path { .. })));
+    assert!(matches!(file, Err(Error::NotAStore { .. })));
+    let listed = store.list();
+    assert!(matches!(listed, Err(Error::NotAStore { .. })), "{listed:?}");
     // One that is not there holds nothing, and is not made by looking.
     let absent = Store::open(made.folder().join("x/y")).unwrap();
     assert!(absent.list().unwrap().checkpoints.is_empty());
     assert_eq!(absent.fsck().unwrap().whole, 0);
     assert!(!absent.path().exists());
+}
+
+#[test]
+fn a_store_inside_of_another_is_no_checkpoint_of_that() {
+    let made = Made::new();
+    made.add("web");
+    let inner = Store::open(made.store.path().join("inner")).unwrap();
+    let staging = inner.stage(&name("kept")).unwrap();
+    staging.commit(manifest("kept")).unwrap();
+    assert_eq!(made.listed(), ["web"]);
+    assert!(made.store.fsck().unwrap().problems.is_empty());
+    let got = made.store.get(&name("inner"));
+    assert!(matches!(got, Err(Error::Nested { .. })), "{got:?}");
+    let removed = made.store.remove(&[name("inner")], Children::Refuse);
+    assert!(matches!(removed, Err(Error::Nested { .. })), "{removed:?}");
+    assert_eq!(inner.list().unwrap().checkpoints.len(), 1);
+}
+
+#[test]
+fn a_folder_without_a_manifest_is_told_and_can_go() {
+    let made = Made::new();
+    made.add("web");
+    fs::create_dir(made.store.path().join("stray")).unwrap();
+    let got = made.store.get(&name("stray"));
+    assert!(matches!(got, Err(Error::NoManifest { .. })), "{got:?}");
+    let listing = made.store.list().unwrap();
+    assert_eq!(listing.broken.len(), 1);
+    assert_eq!(listing.broken[0].0, name("stray"));
+    made.store
+        .remove(&[name("stray")], Children::Refuse)
+        .unwrap();
+    assert_eq!(made.listed(), ["web"]);
 }

@@ -59,6 +59,7 @@ impl Connection {
             socket: theirs,
             terminal: prepared.terminal,
             enters_tasks: operation.enters_tasks(),
+            is_asked: operation.is_asked(),
             inherited: std::mem::take(&mut prepared.inherited),
         })
         .map_err(|source| Error::Spawn {

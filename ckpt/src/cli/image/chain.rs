@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use criu_images::{Chain, Memory, Origin};
+use criu_images::source::{Folder, Source as _};
+use criu_images::{Chain, Memory, Name, Origin};
 use serde_json::{Value, json};
 
 use crate::cli::failure::Failure;
+use crate::cli::verify::images_in;
 
 #[derive(Debug, Args)]
-pub(super) struct Folder {
+pub(super) struct Line {
     /// A folder of images; those of the dumps before it are found by its parent link
     dir: PathBuf,
 
@@ -25,7 +27,7 @@ pub(super) struct Parents {
     root: Option<PathBuf>,
 }
 
-impl Folder {
+impl Line {
     pub(super) fn path(&self) -> &Path {
         &self.dir
     }
@@ -40,19 +42,29 @@ impl Folder {
 
     /// The memory of a task.
     pub(super) fn task(&self, pid: u32) -> Result<Memory, Failure> {
-        self.open()?.task(pid)?.ok_or_else(|| Failure::NoTask {
-            images: self.dir.display().to_string(),
-            pid,
-        })
+        self.open()?.task(pid)?.ok_or_else(|| self.no_task(pid))
+    }
+
+    pub(super) fn no_task(&self, pid: u32) -> Failure {
+        let images = self.dir.display().to_string();
+        Failure::NoTask { images, pid }
     }
 }
 
 impl Parents {
+    /// The chain that ends with a folder of images, or with that in a checkpoint's.
     pub(super) fn open(&self, folder: &Path) -> Result<Chain, Failure> {
-        Ok(match &self.root {
-            Some(root) => Chain::within(folder, root)?,
-            None => Chain::open(folder)?,
-        })
+        let images = images_in(folder);
+        let chain = match &self.root {
+            Some(root) => Chain::within(&images, root)?,
+            None => Chain::open(&images)?,
+        };
+        let names = Folder::open(&images)?.names()?;
+        if names.iter().all(|name| Name::parse(name).is_none()) {
+            let label = folder.display().to_string();
+            return Err(Failure::NoImages { label });
+        }
+        Ok(chain)
     }
 
     pub(super) fn root(&self) -> Option<&Path> {

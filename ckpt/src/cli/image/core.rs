@@ -7,16 +7,18 @@ use clap::Args;
 use criu_images::CoreFile;
 use serde_json::json;
 
-use super::chain::Folder;
+use super::chain::Line;
+use crate::cli::argument;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Core {
     #[command(flatten)]
-    folder: Folder,
+    folder: Line,
 
     /// The task
+    #[arg(value_parser = argument::pid)]
     pid: u32,
 
     /// The core file
@@ -30,12 +32,16 @@ pub(crate) struct Core {
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Core {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let mut core = CoreFile::open(&self.folder.open()?, self.pid)?;
+        let chain = self.folder.open()?;
+        if !chain.tasks()?.contains(&self.pid) {
+            return Err(self.folder.no_task(self.pid));
+        }
+        let mut core = CoreFile::open(&chain, self.pid)?;
         if let Some(root) = &self.files {
             core = core.files(root);
         }

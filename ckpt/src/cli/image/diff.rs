@@ -9,6 +9,7 @@ use criu_images::{Change, Difference, diff};
 use serde_json::{Value, json};
 
 use super::chain::Parents;
+use crate::cli::argument;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
@@ -24,12 +25,12 @@ pub(crate) struct Diff {
     parents: Parents,
 
     /// Only this task
-    #[arg(long)]
+    #[arg(long, value_parser = argument::pid)]
     pid: Option<u32>,
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Diff {

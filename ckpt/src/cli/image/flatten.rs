@@ -7,14 +7,14 @@ use clap::Args;
 use criu_images::{dedup_against, flatten};
 use serde_json::json;
 
-use super::chain::Folder;
+use super::chain::Line;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Flatten {
     #[command(flatten)]
-    folder: Folder,
+    folder: Line,
 
     /// The folder to make
     #[arg(short, value_name = "OUT")]
@@ -26,7 +26,7 @@ pub(crate) struct Flatten {
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Flatten {

@@ -21,7 +21,7 @@ pub(crate) struct Info {
 
     /// One JSON document, with kind, version and byte order too
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Info {

@@ -9,6 +9,7 @@ use criu_images::source::{Archive, Source as _};
 use criu_images::{Error, Image, Kind, Name};
 
 use crate::cli::failure::Failure;
+use crate::cli::verify::images_in;
 
 /// The bytes of an image or of a text, from wherever.
 pub(super) type Reader<'a> = Box<dyn BufRead + 'a>;
@@ -112,6 +113,14 @@ pub(super) fn set(path: &Path) -> Result<Images, Failure> {
     if path == "-" {
         return Ok(Images::stream(STDIN, stdin()));
     }
+    let folder;
+    let path = match path.is_dir() {
+        true => {
+            folder = images_in(path);
+            &folder
+        }
+        false => path,
+    };
     Ok(Images::open(path)?)
 }
 

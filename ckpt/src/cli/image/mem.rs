@@ -7,7 +7,8 @@ use clap::Args;
 use criu_images::{AddrRange, VirtAddr};
 use serde_json::json;
 
-use super::chain::{Folder, number, origin};
+use super::chain::{Line, number, origin};
+use crate::cli::argument;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
@@ -17,9 +18,10 @@ const STEP: u64 = 1 << 20;
 #[derive(Debug, Args)]
 pub(crate) struct Mem {
     #[command(flatten)]
-    folder: Folder,
+    folder: Line,
 
     /// The task
+    #[arg(value_parser = argument::pid)]
     pid: u32,
 
     /// The address of the first byte
@@ -36,11 +38,16 @@ pub(crate) struct Mem {
 
     /// One JSON document instead: where the bytes are, piece by piece. With -o, both
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Mem {
     pub(super) fn run(&self) -> Result<(), Failure> {
+        if self.json && self.output.as_deref().is_some_and(|path| path == "-") {
+            return Err(Failure::Usage(
+                "the bytes and JSON cannot both go to standard output; name a file with -o",
+            ));
+        }
         let memory = self.folder.task(self.pid)?;
         let end = self.addr.checked_add(self.len);
         let range = end.and_then(|end| AddrRange::new(self.addr, end));

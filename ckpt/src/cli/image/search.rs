@@ -6,14 +6,15 @@ use clap::Args;
 use criu_images::{AddrRange, Search as Pattern};
 use serde_json::{Value, json};
 
-use super::chain::Folder;
+use super::chain::Line;
+use crate::cli::argument;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
 #[derive(Debug, Args)]
 pub(crate) struct Search {
     #[command(flatten)]
-    folder: Folder,
+    folder: Line,
 
     /// What to look for: text, as it is
     pattern: String,
@@ -27,16 +28,16 @@ pub(crate) struct Search {
     hex: bool,
 
     /// Only in this task
-    #[arg(long)]
+    #[arg(long, value_parser = argument::pid)]
     pid: Option<u32>,
 
     /// Bytes a match of a regular expression may have; longer ones are told as cut
-    #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+    #[arg(long, value_name = "BYTES", default_value_t = 4096, value_parser = argument::count::<usize>)]
     longest: usize,
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Search {

@@ -6,7 +6,7 @@ use clap::Args;
 use criu_images::{Holder, PageCounts, statistics};
 use serde_json::{Value, json};
 
-use super::chain::Folder;
+use super::chain::Line;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
 
@@ -16,11 +16,11 @@ use crate::cli::output::Output;
 #[derive(Debug, Args)]
 pub(crate) struct Stats {
     #[command(flatten)]
-    folder: Folder,
+    folder: Line,
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Stats {

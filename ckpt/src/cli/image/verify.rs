@@ -6,30 +6,31 @@ use clap::Args;
 use criu_images::{Severity, verify, verify_within};
 use serde_json::json;
 
-use super::chain::Folder;
+use super::chain::Line;
 use crate::cli::failure::Failure;
 use crate::cli::output::Output;
-use crate::cli::verify::finding;
+use crate::cli::verify::{finding, images_in};
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     #[command(flatten)]
-    folder: Folder,
+    folder: Line,
 
     /// One JSON document
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 impl Verify {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let folder = self.folder.path();
+        let given = self.folder.path();
+        let folder = &images_in(given);
         let findings = match self.folder.parents().root() {
             Some(root) => verify_within(folder, root)?,
             None => verify(folder)?,
         };
         let good = findings.iter().all(|f| f.severity < Severity::Error);
-        let what = folder.display().to_string();
+        let what = given.display().to_string();
         let mut output = Output::stdout();
         let told = if self.json {
             let findings: Vec<_> = findings.iter().map(finding).collect();
