@@ -55,10 +55,11 @@ impl Criu {
     /// Looks a request over without sending it: whether CRIU could carry it out here, as
     /// far as can be told from outside. Success is no promise.
     ///
-    /// It takes some 0.2 ms. Where CRIU lacks a capability that it may need, each process of
-    /// the tree is looked at, 0.03 ms each. The first time that a request needs a kernel
-    /// feature, as [`PreDump`](crate::PreDump) does, CRIU is asked for it, some 10 ms.
-    /// Whether CRIU is [too old](Error::TooOld), only `run` tells.
+    /// It takes some 0.05 ms; for a process that is no child of this one, 0.01 ms more for
+    /// each process that this one descends from. Where CRIU lacks a capability that it may
+    /// need, each process of the tree is looked at, 0.03 ms each. The first time that a
+    /// request needs a kernel feature, as [`PreDump`](crate::PreDump) does, CRIU is asked for
+    /// it, some 10 ms. Whether CRIU is [too old](Error::TooOld), only `run` tells.
     ///
     /// # Errors
     /// [`Error::Preflight`] tells what is in the way and what to do about it;
@@ -89,6 +90,9 @@ impl Criu {
     }
 
     /// Starts CRIU, asks, waits for the answer, and for CRIU's end.
+    ///
+    /// CRIU gets the environment of this process, read where it is: as for all that reads it
+    /// like that, no other thread may be in [`std::env::set_var`] meanwhile.
     ///
     /// # Errors
     /// [`Error::Failed`] when CRIU says that it failed, [`Error::Died`] when it said

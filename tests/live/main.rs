@@ -14,6 +14,7 @@ mod root {
     mod asynchronous;
     mod caller;
     mod connections;
+    mod control_groups;
     mod cpu_info;
     mod dump_restore;
     mod errors;

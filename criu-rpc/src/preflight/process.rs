@@ -1,7 +1,8 @@
 //! What `/proc` tells of processes.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 
 use rustix::process::getpid;
 
@@ -9,6 +10,12 @@ use crate::pid::Pid;
 
 /// How many processes of one tree are looked at, so that a fork bomb does not hold us.
 const MAX_TASKS: usize = 4096;
+
+/// What `/proc/PID/status` takes at most, in bytes: a process may be in 65,536 groups.
+const MAX_STATUS: u64 = 1 << 20;
+
+/// What it takes nearly always.
+const USUAL_STATUS: usize = 4096;
 
 /// How many ancestors a process is taken to have at most.
 const MAX_DEPTH: usize = 1024;
@@ -63,8 +70,12 @@ impl Status {
     }
 
     fn read(path: &str) -> Option<Self> {
+        let mut text = Vec::with_capacity(USUAL_STATUS);
+        // Not as a file with a size, which it has not: that takes a call for every few lines.
+        let file = File::open(path).ok()?;
+        file.take(MAX_STATUS).read_to_end(&mut text).ok()?;
         // A name can be any bytes.
-        Self::parse(&String::from_utf8_lossy(&fs::read(path).ok()?))
+        Self::parse(&String::from_utf8_lossy(&text))
     }
 
     /// `None` when a line is missing or is not as the kernel writes it.

@@ -20,12 +20,15 @@ pub(super) fn look(
     if rustix::process::test_kill_process(root.as_rustix()) == Err(Errno::SRCH) {
         return Err(Refusal::NoSuchProcess { pid: root });
     }
-    // For a dump of this process, CRIU is started outside the tree.
-    if operation != Operation::SelfDump && process::is_within(caller, root) {
-        return Err(Refusal::DumpsItself { root });
-    }
     // One that has ended since then is CRIU's to report.
     let status = Status::of(root);
+    // Whose parent this process is, it is not below; no need to look at all that are above.
+    let parent = status.as_ref().and_then(|status| status.parent);
+    let is_child = parent == Some(caller.process);
+    // For a dump of this process, CRIU is started outside the tree.
+    if operation != Operation::SelfDump && !is_child && process::is_within(caller, root) {
+        return Err(Refusal::DumpsItself { root });
+    }
     if let Some(status) = &status {
         alone(status)?;
         if operation != Operation::PreDump {

@@ -9,12 +9,11 @@ use crate::notify::{Answer, Hook};
 use crate::operation::Operation;
 use crate::pid::Pid;
 use crate::proto::{CriuReq, CriuReqType};
-use crate::request::{Check, Dump, FeatureCheck, PreDump, Prepared, Sealed, VersionQuery};
+use crate::request::{Check, Dump, FeatureCheck, PreDump, Prepared, Restore, Sealed, VersionQuery};
 use crate::wire;
 
-/// No restore: what its peer names as the tree is killed when it fails, and the peer here
-/// names any process.
-const OPERATIONS: [Operation; 9] = [
+/// A seed begins with a place here.
+const OPERATIONS: [Operation; 11] = [
     Operation::Version,
     Operation::FeatureCheck,
     Operation::Check,
@@ -24,6 +23,8 @@ const OPERATIONS: [Operation; 9] = [
     Operation::PreDump,
     Operation::PageServer,
     Operation::WaitPid,
+    Operation::Restore,
+    Operation::SelfDump,
 ];
 
 /// Takes datagrams as a session does, until one ends it.
@@ -79,6 +80,7 @@ fn read(operation: Operation, exchange: &mut Exchange<'_>) {
         Operation::Check => drop(Check::answer(outcome)),
         Operation::Dump => drop(Dump::answer(outcome)),
         Operation::PreDump => drop(PreDump::answer(outcome)),
+        Operation::Restore => drop(Restore::answer(outcome)),
         _ => {}
     }
 }

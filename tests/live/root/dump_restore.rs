@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use criu_rpc::{Ended, ManageCgroups, PidfdStore};
+use criu_rpc::{Ended, PidfdStore};
 use criu_rs_tests::{State, eventually};
 
 use crate::target::{Target, criu};
@@ -76,21 +76,6 @@ fn a_tree_is_left_stopped_if_asked() {
         Ok((process.state() == Some(State::Stopped)).then_some(()))
     })
     .unwrap();
-}
-
-#[test]
-#[ignore = "needs root and CRIU: cargo xtask test"]
-fn control_groups_are_handled_each_way_this_host_knows() {
-    for mode in [
-        ManageCgroups::Ignore,
-        ManageCgroups::Soft,
-        ManageCgroups::Full,
-    ] {
-        let target = Target::start();
-        let gone = target.dump_away_with("images", |dump| dump.manage_cgroups(mode));
-        let tree = criu().run(gone.restore().manage_cgroups(mode)).unwrap();
-        gone.back(&tree);
-    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn kill_at(
     }
 }
 
-fn handle(pid: Pid) -> OwnedFd {
+pub(super) fn handle(pid: Pid) -> OwnedFd {
     let pid = rustix::process::Pid::from_raw(pid.as_raw()).unwrap();
     pidfd_open(pid, PidfdFlags::empty()).unwrap()
 }

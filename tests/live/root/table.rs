@@ -1,9 +1,12 @@
-//! What refusing, or going away, does at each stage: CRIU's own behaviour, as a table.
+//! What refusing, going away, or a `SIGTERM` does at each stage: CRIU's own behaviour, as a
+//! table. What a `SIGKILL` does is in `killed.rs`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use criu_rpc::{Answer, Error, HookError, Stage};
+use criu_rpc::{Answer, Ended, Error, HookError, Stage};
+use rustix::process::{Signal, pidfd_send_signal};
 
+use super::killed::handle;
 use crate::target::{Target, criu};
 
 /// What the client does at a stage.
@@ -12,6 +15,8 @@ enum Act {
     Refuse,
     /// Closes the socket without an answer, as a client that dies does.
     GoAway,
+    /// Sends CRIU a `SIGTERM`, and tells it to go on.
+    Terminate,
 }
 
 /// What comes of it.
@@ -23,28 +28,37 @@ enum Outcome {
     CarriedOut,
 }
 
-use Act::{GoAway, Refuse};
+use Act::{GoAway, Refuse, Terminate};
 use Outcome::{CarriedOut, Undone};
 
-const DUMP: [(Stage, Act, Outcome); 6] = [
+/// CRIU dies of the signal outside the tasks, and leaves nothing in them.
+const DUMP: [(Stage, Act, Outcome); 9] = [
     (Stage::PreDump, Refuse, Undone),
     (Stage::PreDump, GoAway, Undone),
+    (Stage::PreDump, Terminate, Undone),
     (Stage::QueryExtFiles, Refuse, Undone),
     (Stage::QueryExtFiles, GoAway, Undone),
+    (Stage::QueryExtFiles, Terminate, Undone),
     (Stage::PostDump, Refuse, Undone),
     (Stage::PostDump, GoAway, Undone),
+    (Stage::PostDump, Terminate, Undone),
 ];
 
 /// Who goes away can be handed nothing, so this crate clears away even a tree that is whole.
-const RESTORE: [(Stage, Act, Outcome); 8] = [
+/// CRIU blocks the signal.
+const RESTORE: [(Stage, Act, Outcome); 12] = [
     (Stage::PreRestore, Refuse, Undone),
     (Stage::PreRestore, GoAway, Undone),
+    (Stage::PreRestore, Terminate, CarriedOut),
     (Stage::PostRestore, Refuse, Undone),
     (Stage::PostRestore, GoAway, Undone),
+    (Stage::PostRestore, Terminate, CarriedOut),
     (Stage::PreResume, Refuse, CarriedOut),
     (Stage::PreResume, GoAway, Undone),
+    (Stage::PreResume, Terminate, CarriedOut),
     (Stage::PostResume, Refuse, CarriedOut),
     (Stage::PostResume, GoAway, Undone),
+    (Stage::PostResume, Terminate, CarriedOut),
 ];
 
 /// A hook that acts at one stage.
@@ -56,6 +70,10 @@ fn acting(at: Stage, act: Act) -> impl FnMut(criu_rpc::Notice) -> Result<Answer,
         match act {
             Refuse => Err("as the table says".into()),
             GoAway => std::panic::panic_any("as the table says"),
+            Terminate => {
+                pidfd_send_signal(handle(notice.criu()), Signal::TERM)?;
+                Ok(Answer::Continue)
+            }
         }
     }
 }
@@ -72,6 +90,10 @@ fn a_dump_that_is_refused_or_left_alone_leaves_its_target_running() {
         match (act, dumped) {
             (Refuse, Ok(Err(Error::Hook { stage: at, .. }))) => assert_eq!(at, stage),
             (GoAway, Err(_)) => {}
+            (Terminate, Ok(Err(Error::Died(failure)))) => {
+                assert_eq!(failure.ended, Ended::Killed(Signal::TERM.as_raw()));
+                assert_eq!(failure.stage, Some(stage));
+            }
             (_, other) => panic!("{stage} {act:?}: {other:?}"),
         }
         assert_eq!(outcome, Undone);
@@ -108,6 +130,9 @@ fn a_restore_that_is_refused_or_left_alone_is_whole_or_nothing() {
                     assert_eq!(at, stage);
                     let tree = restored.unwrap();
                     assert_eq!(tree.is_child(), as_child);
+                    gone = gone.back(&tree).dump_away("images");
+                }
+                (Terminate, CarriedOut, Ok(Ok(tree))) => {
                     gone = gone.back(&tree).dump_away("images");
                 }
                 (_, _, other) => panic!("{stage} {act:?} {as_child}: {other:?}"),
