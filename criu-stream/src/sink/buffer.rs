@@ -16,9 +16,10 @@ const BLOCK: usize = 2 << 20;
 /// Blocks at least: one is filled while another is emptied.
 const LEAST: usize = 2;
 
-/// The worker begins while pages are coming when no more than one block in so many is free:
-/// a tree stands still until all have come, and memory and processor are for that.
-const SCARCE: usize = 8;
+/// The worker begins while pages are coming when no more blocks than this are free, nor more
+/// than an eighth of all: a tree stands still until all have come, and memory and processor are
+/// for that.
+const SCARCE: usize = 4;
 
 /// How much the worker stands back while pages are coming (`nice(2)`).
 const POLITE: i32 = 5;
@@ -120,7 +121,7 @@ impl<S: Sink + 'static> Buffer<S> {
                 free: count,
             }),
             changed: Condvar::new(),
-            scarce: (count / SCARCE).max(1),
+            scarce: (count / 8).clamp(1, SCARCE),
         });
         let told = Arc::clone(&shared);
         let worker = thread::Builder::new()
