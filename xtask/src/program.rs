@@ -167,6 +167,11 @@ impl Program {
         self.works(program)
     }
 
+    /// The folder that its packages are unpacked into.
+    pub(crate) fn prefix(&self, root: &Path) -> PathBuf {
+        root.join("target").join(self.name).join(debian::PREFIX)
+    }
+
     fn works(&self, program: PathBuf) -> Result<PathBuf, Failure> {
         process::capture(Command::new(&program).arg(self.version), self.advice)?;
         Ok(program)

@@ -18,6 +18,7 @@ mod root {
     mod killed;
     mod node;
     mod pipeline;
+    mod postgres;
     mod pre_copy;
     mod redis;
     mod servers;
