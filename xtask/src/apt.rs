@@ -72,8 +72,12 @@ impl PrivateApt {
         Ok(())
     }
 
-    /// A package and every library below it.
-    pub(crate) fn with_libraries(&self, package: &str) -> Result<Vec<String>, Failure> {
+    /// A package and every library below it, but for some and what only those need.
+    pub(crate) fn with_libraries(
+        &self,
+        package: &str,
+        without: &[&str],
+    ) -> Result<Vec<String>, Failure> {
         let mut query = self.tool("apt-cache");
         query.args([
             "depends",
@@ -85,7 +89,7 @@ impl PrivateApt {
         query.args(["--no-breaks", "--no-replaces", "--no-enhances", package]);
         let listing =
             process::capture(&mut query, &format!("look for {package} in {}", self.suite))?;
-        Ok(libraries(&listing, package))
+        Ok(libraries(&listing, package, without))
     }
 
     /// The package that another needs whose name begins so, such as the newest of a kind.
@@ -166,7 +170,7 @@ pub(crate) fn require() -> Result<(), Failure> {
 /// A package stands at the start of a line, below it what it depends on; a
 /// virtual package is in angle brackets, and a foreign architecture's twin is
 /// `name:arch`.
-fn libraries(listing: &str, package: &str) -> Vec<String> {
+fn libraries(listing: &str, package: &str, without: &[&str]) -> Vec<String> {
     let mut needs: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut current = "";
     for line in listing.lines() {
@@ -181,11 +185,11 @@ fn libraries(listing: &str, package: &str) -> Vec<String> {
     let mut open = vec![package];
     while let Some(name) = open.pop() {
         if let Some(below) = needs.get(name).filter(|_| kept.insert(name.to_owned())) {
-            open.extend(
-                below
-                    .iter()
-                    .filter(|n| (n.starts_with("lib") || **n == "zlib1g") && !n.contains(':')),
-            );
+            open.extend(below.iter().filter(|n| {
+                (n.starts_with("lib") || **n == "zlib1g")
+                    && !n.contains(':')
+                    && !without.contains(n)
+            }));
         }
     }
     kept.into_iter().collect()
@@ -223,7 +227,7 @@ libalternative
 libc6:i386
 ";
         assert_eq!(
-            libraries(listing, "criu"),
+            libraries(listing, "criu", &[]),
             [
                 "criu",
                 "libalternative",
@@ -232,6 +236,10 @@ libc6:i386
                 "libnet9",
                 "zlib1g"
             ]
+        );
+        assert_eq!(
+            libraries(listing, "criu", &["libnet9", "zlib1g"]),
+            ["criu", "libalternative"]
         );
     }
 }

@@ -101,8 +101,34 @@ pub(crate) const IP: Program = Program {
     advice: "install iproute2, or set IP to the path of ip",
 };
 
+/// A database, with `initdb`, `psql` and its other programs beside it. It starts itself.
+pub(crate) const POSTGRES: Program = Program {
+    name: "postgres",
+    variable: "POSTGRES",
+    installed: false,
+    version: "--version",
+    package: Package::new(
+        &["postgresql-15", "postgresql-client-15"],
+        "usr/lib/postgresql/15/bin/postgres",
+    )
+    .in_place(&["initdb", "psql"])
+    // What compiles queries, which is larger than all the rest.
+    .without(
+        &["libllvm14"],
+        &[
+            "usr/lib/postgresql/15/lib/bitcode",
+            "usr/lib/postgresql/15/lib/llvmjit.so",
+            "usr/share/doc",
+            "usr/share/locale",
+            "usr/share/man",
+            "usr/share/postgresql/15/man",
+        ],
+    ),
+    advice: "set POSTGRES to the path of a postgres with initdb and psql beside it",
+};
+
 /// Every program there is.
-pub(crate) const PROGRAMS: [&Program; 6] = [&GDB, &REDIS, &TMUX, &NODE, &JAVA, &IP];
+pub(crate) const PROGRAMS: [&Program; 7] = [&GDB, &REDIS, &TMUX, &NODE, &JAVA, &IP, &POSTGRES];
 
 /// `cargo xtask program NAME`: its path, alone.
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
@@ -127,9 +153,14 @@ impl Program {
         if let Some(installed) = process::find_in_path(self.name).filter(|_| self.installed) {
             return self.works(installed);
         }
+        self.provision(root)
+    }
+
+    /// That of Debian, unpacked first if it is not there yet.
+    pub(crate) fn provision(&self, root: &Path) -> Result<PathBuf, Failure> {
         let target = root.join("target");
         let home = target.join(self.name);
-        let program = home.join(self.name);
+        let program = self.package.program(self.name, &home);
         if program.is_file() {
             return self.works(program);
         }
@@ -148,6 +179,11 @@ impl Program {
             fs::rename(&aside, &home).map_err(|e| Failure::file("create", &home, &e))?;
         }
         self.works(program)
+    }
+
+    /// The folder that its packages are unpacked into.
+    pub(crate) fn prefix(&self, root: &Path) -> PathBuf {
+        root.join("target").join(self.name).join(debian::PREFIX)
     }
 
     fn works(&self, program: PathBuf) -> Result<PathBuf, Failure> {

@@ -118,15 +118,18 @@ impl Suite {
         let scratch = aside.join("apt");
         let apt = PrivateApt::create(&scratch, &archive, self.name)?;
         apt.update()?;
-        let mut names = apt.with_libraries("criu")?;
+        let mut names = apt.with_libraries("criu", &[])?;
         names.extend(self.crit.iter().map(|name| (*name).to_owned()));
         let prefix = aside.join("prefix");
         apt.unpack(&names, &prefix)?;
         fs::remove_dir_all(&scratch).map_err(|e| Failure::file("remove", &scratch, &e))?;
         let wrapper = aside.join("criu");
-        fs::write(&wrapper, loader.wrapper(&prefix, "usr/sbin/criu")?)
-            .and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)))
-            .map_err(|e| Failure::file("write", &wrapper, &e))
+        fs::write(
+            &wrapper,
+            loader.wrapper(&prefix, "prefix", "usr/sbin/criu")?,
+        )
+        .and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)))
+        .map_err(|e| Failure::file("write", &wrapper, &e))
     }
 
     fn verify(&self, criu: &Path, advice: &str) -> Result<(), Failure> {
@@ -213,10 +216,15 @@ impl Loader {
         Ok(command)
     }
 
-    /// A script that starts a program of the prefix with the prefix's own libraries,
-    /// wherever the folder has been moved to. It forks nothing: the process
-    /// that was started is the one that becomes the program.
-    pub(crate) fn wrapper(&self, prefix: &Path, program: &str) -> Result<String, Failure> {
+    /// A script that starts a program of the prefix, which is at `there` from where the
+    /// script is, with the prefix's own libraries, wherever the folder has been moved to. It
+    /// forks nothing: the process that was started is the one that becomes the program.
+    pub(crate) fn wrapper(
+        &self,
+        prefix: &Path,
+        there: &str,
+        program: &str,
+    ) -> Result<String, Failure> {
         let (folders, folder) = self.folders(prefix)?;
         let path: Vec<_> = folders
             .iter()
@@ -224,8 +232,8 @@ impl Loader {
             .collect();
         Ok(format!(
             "#!/bin/sh\n\
-             # A program with the libraries it was built for, from the folder beside this file.\n\
-             case $0 in */*) p=${{0%/*}}/prefix ;; *) p=./prefix ;; esac\n\
+             # A program with the libraries it was built for, from a folder that this is moved with.\n\
+             case $0 in */*) p=${{0%/*}}/{there} ;; *) p=./{there} ;; esac\n\
              exec \"$p/{folder}/{}\" --library-path \"{}\" \"$p/{program}\" \"$@\"\n",
             self.file,
             path.join(":"),
@@ -261,7 +269,7 @@ mod tests {
         executable(
             &old.join("criu"),
             &loader
-                .wrapper(&old.join("prefix"), "usr/sbin/criu")
+                .wrapper(&old.join("prefix"), "prefix", "usr/sbin/criu")
                 .unwrap(),
         );
         let new = scratch.path().join("a new \"$place\"");
@@ -285,7 +293,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let message = Loader::of("amd64")
             .unwrap()
-            .wrapper(scratch.path(), "usr/sbin/criu")
+            .wrapper(scratch.path(), "prefix", "usr/sbin/criu")
             .unwrap_err()
             .to_string();
         assert!(message.contains("ld-linux-x86-64.so.2"), "{message}");

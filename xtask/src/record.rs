@@ -14,10 +14,7 @@ const FILE: &str = "tests/fixtures/chains.tar.zst";
 pub(crate) fn run(root: &Path, args: &[String]) -> Result<(), Failure> {
     no_arguments("record", args)?;
     let tar = root.join("target/vm/chains.tar");
-    let path = tar
-        .to_str()
-        .ok_or_else(|| Failure::step("the project's path is not UTF-8: move it"))?;
-    let mut record = soft_dirty_in_guest(root, &SID, &["--out", path])?;
+    let mut record = soft_dirty_in_guest(root, &SID, &[("--out", &tar)])?;
     record.arg("record::").env("CRIU_RS_RECORD", "1");
     process::run(&mut record, "mend what failed above")?;
     let file = root.join(FILE);

@@ -5,12 +5,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::failure::{Failure, no_arguments};
-use crate::program::{GDB, IP, JAVA, NODE, REDIS, TMUX};
+use crate::program::{GDB, IP, JAVA, NODE, POSTGRES, REDIS, TMUX};
 use crate::provision::{BOOKWORM, SID, Suite, TRIXIE};
 use crate::{criu, process};
 
-/// The programs that tests in the guest start.
-const GUESTS: [&str; 4] = ["scribe", "mutator", "workload", "ckpt"];
+/// The programs that the soft-dirty tests start.
+const SOFT_DIRTY: [&str; 4] = ["scribe", "mutator", "workload", "ckpt"];
+
+/// The jobs that belong to another user.
+const OTHERS: &str = "root::postgres::";
 
 /// One run of the test harness.
 struct Step {
@@ -153,12 +156,20 @@ fn steps(root: &Path) -> Result<Vec<Step>, Failure> {
     for name in ["jobs", "move"] {
         let mut command = target(root, name);
         command.env("CRIU", criu).envs(jobs.iter().cloned());
+        if name == "jobs" {
+            command.args(["--skip", OTHERS]);
+        }
         steps.push(Step {
             name: format!("ckpt {name} on {}", suite.name),
             command,
             all: true,
         });
     }
+    steps.push(Step {
+        name: format!("ckpt jobs of others on {}", suite.name),
+        command: others(root, criu, suite)?,
+        all: true,
+    });
     Ok(steps)
 }
 
@@ -192,28 +203,13 @@ fn soft_dirty(root: &Path, criu: &Path, suite: &Suite) -> Result<Command, Failur
     soft_dirty_in_guest(root, suite, &[])
 }
 
-/// The test target as it runs in the guest, with more options of `cargo xtask vm`.
+/// The tests as they run in the guest, with more options of `cargo xtask vm`.
 pub(crate) fn soft_dirty_in_guest(
     root: &Path,
     suite: &Suite,
-    options: &[&str],
+    options: &[(&str, &Path)],
 ) -> Result<Command, Failure> {
-    let xtask = std::env::current_exe()
-        .map_err(|e| Failure::file("find", Path::new("this program"), &e))?;
-    let mut runner: Vec<_> = [xtask.as_path(), Path::new("vm")].map(quoted).into();
-    runner.extend(options.iter().map(|word| quoted(Path::new(word))));
-    runner.extend(["--suite", suite.name].map(|word| quoted(Path::new(word))));
-    for program in GUESTS {
-        // Beside us, for cargo has built it for the same.
-        let program = xtask.with_file_name(program);
-        runner.extend([Path::new("--with"), &program].map(quoted));
-    }
-    runner.push(quoted(Path::new("--")));
-    let mut command = built(root, "soft-dirty");
-    command.arg("--config").arg(format!(
-        "target.'cfg(unix)'.runner = [{}]",
-        runner.join(", ")
-    ));
+    let mut command = in_guest(root, "soft-dirty", suite, &SOFT_DIRTY, options)?;
     // Its tests take pids from each other if they run side by side.
     command.args(["--", "--include-ignored", "--test-threads=1"]);
     if *suite == TRIXIE {
@@ -223,6 +219,53 @@ pub(crate) fn soft_dirty_in_guest(
             command.args(["--skip", &format!("root::{name}::")]);
         }
     }
+    Ok(command)
+}
+
+/// Here, if root may dump the processes of others; else in the guest.
+fn others(root: &Path, criu: &Path, suite: &Suite) -> Result<Command, Failure> {
+    let mut command = if criu::is_almighty() {
+        let mut command = built(root, "jobs");
+        command.env("CRIU", criu);
+        command.env(POSTGRES.variable, POSTGRES.find(root)?);
+        command
+    } else {
+        let postgres = POSTGRES.provision(root)?;
+        let with = POSTGRES.prefix(root);
+        let mut command = in_guest(root, "jobs", suite, &["ckpt"], &[("--with", &with)])?;
+        command.env(POSTGRES.variable, postgres);
+        command
+    };
+    command.args(["--", "--include-ignored", "--test-threads=1", OTHERS]);
+    Ok(command)
+}
+
+/// A test target, run in the guest with programs of ours.
+fn in_guest(
+    root: &Path,
+    target: &str,
+    suite: &Suite,
+    programs: &[&str],
+    options: &[(&str, &Path)],
+) -> Result<Command, Failure> {
+    let xtask = std::env::current_exe()
+        .map_err(|e| Failure::file("find", Path::new("this program"), &e))?;
+    let mut runner: Vec<_> = [xtask.as_path(), Path::new("vm")].map(quoted).into();
+    for (option, value) in options {
+        runner.extend([Path::new(option), value].map(quoted));
+    }
+    runner.extend([Path::new("--suite"), Path::new(suite.name)].map(quoted));
+    for program in programs {
+        // Beside us, for cargo has built it for the same.
+        let program = xtask.with_file_name(program);
+        runner.extend([Path::new("--with"), &program].map(quoted));
+    }
+    runner.push(quoted(Path::new("--")));
+    let mut command = built(root, target);
+    command.arg("--config").arg(format!(
+        "target.'cfg(unix)'.runner = [{}]",
+        runner.join(", ")
+    ));
     Ok(command)
 }
 

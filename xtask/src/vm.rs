@@ -21,7 +21,8 @@ use kit::Kit;
 #[derive(Debug, PartialEq)]
 struct Job<'a> {
     suite: &'a Suite,
-    /// Programs that are there under the paths they have here.
+    /// Programs that are there under the paths they have here, and folders of such as have
+    /// libraries of their own.
     with: Vec<PathBuf>,
     /// Where to put what it leaves in `/out`.
     out: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! What each test works on: a store of its own, and jobs that end with it.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::net::{TcpListener, TcpStream};
@@ -38,7 +39,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             status: output.status.code().unwrap_or(-1),
             out: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -154,16 +155,20 @@ impl Bench {
     /// Starts a job that nothing ties to this process: in a session of its own, with no
     /// terminal, and what it writes in a file.
     pub(crate) fn job(&self, program: &str, args: &[&str]) -> Spawned {
+        Spawned::spawn(self.job_command(program).args(args)).unwrap()
+    }
+
+    /// What starts such a job.
+    pub(crate) fn job_command(&self, program: impl AsRef<OsStr>) -> Command {
         let log = fs::File::create(self.path("job.log")).unwrap();
         let mut command = Command::new("setsid");
         command
             .arg(program)
-            .args(args)
             .current_dir(self.scratch.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log);
-        Spawned::spawn(&mut command).unwrap()
+        command
     }
 
     /// Waits until a job is the program it is to be, in the session it is to have.

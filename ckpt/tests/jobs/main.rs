@@ -25,6 +25,7 @@ mod root {
     mod mistakes;
     mod node;
     mod pipeline;
+    mod postgres;
     mod pre_copy;
     mod redis;
     mod servers;

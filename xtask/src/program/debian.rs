@@ -17,6 +17,10 @@ const ARCHITECTURE: &str = "ARCHITECTURE";
 pub(crate) struct Package {
     /// What it is in, and what that needs beside libraries.
     names: &'static [&'static str],
+    /// Libraries of these that it does without, and what only they need.
+    without: &'static [&'static str],
+    /// What else of the packages is not kept.
+    dropped: &'static [&'static str],
     /// Where it is in them; [`ARCHITECTURE`] in it is the machine's.
     path: &'static str,
     start: Start,
@@ -28,14 +32,43 @@ enum Start {
     Loader,
     /// With the prefix for its root, for it opens files of its own by their full paths.
     Root,
+    /// As by `Loader`, from where it is: by its own path it finds its files and these programs
+    /// beside it, which it starts.
+    Place(&'static [&'static str]),
 }
+
+/// The folder that packages are unpacked into.
+pub(super) const PREFIX: &str = "prefix";
 
 impl Package {
     pub(crate) const fn new(names: &'static [&'static str], path: &'static str) -> Self {
         Self {
             names,
+            without: &[],
+            dropped: &[],
             path,
             start: Start::Loader,
+        }
+    }
+
+    /// One that is smaller by these libraries, and by these files and folders.
+    pub(crate) const fn without(
+        self,
+        libraries: &'static [&'static str],
+        dropped: &'static [&'static str],
+    ) -> Self {
+        Self {
+            without: libraries,
+            dropped,
+            ..self
+        }
+    }
+
+    /// One that finds what it needs, and these programs, from where it is.
+    pub(crate) const fn in_place(self, beside: &'static [&'static str]) -> Self {
+        Self {
+            start: Start::Place(beside),
+            ..self
         }
     }
 
@@ -47,7 +80,15 @@ impl Package {
         }
     }
 
-    /// Unpacks it into a folder: `prefix`, and beside it `name`, which starts it.
+    /// What starts it, once it is built into a folder.
+    pub(crate) fn program(&self, name: &str, home: &Path) -> PathBuf {
+        match self.start {
+            Start::Loader | Start::Root => home.join(name),
+            Start::Place(_) => home.join(PREFIX).join(self.path),
+        }
+    }
+
+    /// Unpacks it into a folder, and writes there what starts it.
     pub(crate) fn build(&self, name: &str, aside: &Path) -> Result<(), Failure> {
         let architecture = apt::architecture()?;
         let loader = Loader::of(&architecture)?;
@@ -59,24 +100,36 @@ impl Package {
         apt.update()?;
         let mut names = Vec::new();
         for package in self.names {
-            names.extend(apt.with_libraries(package)?);
+            names.extend(apt.with_libraries(package, self.without)?);
         }
         names.sort();
         names.dedup();
-        let prefix = aside.join("prefix");
+        let prefix = aside.join(PREFIX);
         apt.unpack(&names, &prefix)?;
-        fs::remove_dir_all(&scratch).map_err(|e| Failure::file("remove", &scratch, &e))?;
-        let script = match self.start {
+        remove(&scratch)?;
+        for path in self.dropped {
+            remove(&prefix.join(path))?;
+        }
+        let wrapper = aside.join(name);
+        match self.start {
             Start::Loader => {
                 relink(&prefix, &prefix)?;
-                loader.wrapper(&prefix, &path)?
+                executable(&wrapper, loader.wrapper(&prefix, PREFIX, &path)?)?;
             }
-            Start::Root => rooted(&path),
-        };
-        let wrapper = aside.join(name);
-        fs::write(&wrapper, script)
-            .and_then(|()| fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)))
-            .map_err(|e| Failure::file("write", &wrapper, &e))
+            Start::Root => executable(&wrapper, rooted(&path))?,
+            Start::Place(beside) => {
+                let (folder, name) = path.rsplit_once('/').unwrap_or((".", &path));
+                let up = vec![".."; folder.split('/').count()].join("/");
+                for name in beside.iter().chain([&name]) {
+                    let moved = format!("{folder}/{name}.elf");
+                    let program = prefix.join(folder).join(name);
+                    fs::rename(&program, prefix.join(&moved))
+                        .map_err(|e| Failure::file("rename", &program, &e))?;
+                    executable(&program, loader.wrapper(&prefix, &up, &moved)?)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -109,6 +162,20 @@ fn relink(prefix: &Path, folder: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    let removed = match path.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    };
+    removed.map_err(|e| Failure::file("remove", path, &e))
+}
+
+fn executable(path: &Path, script: String) -> Result<(), Failure> {
+    fs::write(path, script)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o755)))
+        .map_err(|e| Failure::file("write", path, &e))
 }
 
 /// A script that starts a program with the folder beside it for its root.

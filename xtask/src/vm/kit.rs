@@ -113,7 +113,7 @@ fn build(aside: &Path) -> Result<(), Failure> {
     let scratch = aside.join("apt");
     let apt = PrivateApt::create(&scratch, &archive, SUITE)?;
     apt.update()?;
-    let mut names = apt.with_libraries("qemu-system-x86")?;
+    let mut names = apt.with_libraries("qemu-system-x86", &[])?;
     names.push(apt.dependency(KERNEL, "linux-image-")?);
     names.extend(["qemu-system-data", "seabios", "busybox-static"].map(str::to_owned));
     let prefix = aside.join("prefix");
@@ -169,8 +169,6 @@ fn base(prefix: &Path, file: &Path) -> Result<(), Failure> {
         cpio.link(Path::new("/bin/sh"), "busybox")?;
         cpio.link(Path::new("/sbin"), "bin")?;
         cpio.file(Path::new("/init"), include_bytes!("init.sh"))?;
-        cpio.file(Path::new("/etc/passwd"), b"root:x:0:0::/root:/bin/sh\n")?;
-        cpio.file(Path::new("/etc/group"), b"root:x:0:\n")?;
         let names = MODULES.join("\n") + "\n";
         cpio.file(Path::new("/job/modules"), names.as_bytes())?;
         cpio.tree(&lib.join("lib/modules"), Path::new("/lib/modules"))?;

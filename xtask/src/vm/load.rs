@@ -9,13 +9,19 @@ use std::process::Command;
 
 use crate::failure::Failure;
 use crate::process;
+use crate::program::POSTGRES;
 use crate::provision::Suite;
 
 use super::cpio::Cpio;
 use super::kit::Kit;
 
 /// What of our environment the job sees too.
-const ENVIRONMENT: [&str; 3] = ["RUST_BACKTRACE", "RUST_TEST_THREADS", "CRIU_RS_"];
+const ENVIRONMENT: [&str; 4] = [
+    "RUST_BACKTRACE",
+    "RUST_TEST_THREADS",
+    "CRIU_RS_",
+    POSTGRES.variable,
+];
 
 /// Where a suite's CRIU is in the guest.
 const CRIU: &str = "/opt/criu";
@@ -39,7 +45,11 @@ pub(crate) fn write(
         io::copy(&mut File::open(kit.base())?, &mut out)?;
         let mut cpio = Cpio::new(out);
         for program in programs {
-            cpio.file(program, &without_debug_info(program, &stripped)?)?;
+            if program.is_dir() {
+                cpio.tree(program, program)?;
+            } else {
+                cpio.file(program, &without_debug_info(program, &stripped)?)?;
+            }
         }
         for library in &libraries {
             cpio.file(library, &fs::read(library)?)?;
@@ -52,6 +62,12 @@ pub(crate) fn write(
                 cpio.tree(&from, &there.join("prefix").join(part))?;
             }
         }
+        // Programs that refuse root need another user, with a name.
+        cpio.file(
+            Path::new("/etc/passwd"),
+            b"root:x:0:0::/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
+        )?;
+        cpio.file(Path::new("/etc/group"), b"root:x:0:\nnogroup:x:65534:\n")?;
         cpio.folder(&cwd)?;
         cpio.file(
             Path::new("/job/command"),
@@ -108,7 +124,7 @@ fn without_debug_info(program: &Path, scratch: &Path) -> io::Result<Vec<u8>> {
 /// What the loader would map for these programs.
 fn libraries(programs: &[PathBuf]) -> Result<BTreeSet<PathBuf>, Failure> {
     let mut found = BTreeSet::new();
-    for program in programs {
+    for program in programs.iter().filter(|program| !program.is_dir()) {
         let mut ldd = Command::new("ldd");
         ldd.arg(program).env("LC_ALL", "C");
         // It fails on what is static, and then there is nothing to carry.
