@@ -23,15 +23,18 @@ const PLAN: Plan = Plan {
     warm_up: 5,
     step: 25,
     most: 1000,
-    limit: Duration::from_secs(45),
+    limit: Duration::from_secs(75),
     precision: 0.01,
 };
 
 fn method() -> String {
     format!(
         "\
-`criu-rpc` and rust-criu 0.6.1 ask the same CRIU for the same, with the same options, in one \
-process and in turn, each first as often as the other. Each request starts a CRIU of its own \
+`criu-rpc` and rust-criu 0.6.1 ask the same CRIU for the same, in one process and in turn, each \
+first as often as the others. `criu-rpc` does what it does unless it is told otherwise: it looks \
+a request over before it starts CRIU, and has CRIU tell it of each stage, which names where a \
+request failed and takes hold of a restored tree before that runs. rust-criu does neither; told \
+of stages, by a callback that does nothing, what it sends CRIU is the same. Each request starts a CRIU of its own \
 and ends when that has ended. The target has written to {} MiB of memory and is in a session \
 of its own; a dump leaves it running, a restore makes it a child of the asking process again, \
 from the same images for both. Opening the images folder is part of the time. Images are in \
@@ -82,7 +85,7 @@ fn measure(folder: &Path) -> Result<()> {
 }
 
 fn versions(criu: &Path) -> Result<Measurement> {
-    compare("Version", |library| {
+    compare("Version", &Library::ALL, |library| {
         let start = Instant::now();
         library.version(criu)?;
         Ok(start.elapsed())
@@ -91,10 +94,10 @@ fn versions(criu: &Path) -> Result<Measurement> {
 
 fn dumps(criu: &Path, scratch: &Path) -> Result<Measurement> {
     let target = Target::start([TARGET], 1)?;
-    for library in Library::ALL {
+    for library in Library::WAYS {
         fs::create_dir(scratch.join(library.word()))?;
     }
-    compare("Dump", |library| {
+    compare("Dump", &Library::WAYS, |library| {
         let images = scratch.join(library.word());
         let start = Instant::now();
         library.dump(criu, target.pid(), &images)?;
@@ -110,7 +113,7 @@ fn restores(criu: &Path, scratch: &Path) -> Result<Measurement> {
     Library::Ours.dump(criu, pid, &images)?;
     // A restore takes its pid.
     drop(target);
-    compare("Restore", |library| {
+    compare("Restore", &Library::WAYS, |library| {
         let start = Instant::now();
         library.restore(criu, &images)?;
         let time = start.elapsed();
@@ -119,16 +122,24 @@ fn restores(criu: &Path, scratch: &Path) -> Result<Measurement> {
     })
 }
 
-/// Measures the same of both libraries.
-fn compare(title: &str, one: impl Fn(Library) -> Result<Duration>) -> Result<Measurement> {
+/// Measures the same of several, the first of which is compared with each other.
+fn compare(
+    title: &str,
+    libraries: &[Library],
+    one: impl Fn(Library) -> Result<Duration>,
+) -> Result<Measurement> {
     let mut rounds = Rounds::new(title, "ms");
     let one = &one;
-    let [ours, theirs] = Library::ALL.map(|library| {
-        rounds.case(library.to_string(), None, move || {
-            Ok(one(library)?.as_secs_f64() * 1e3)
+    let cases: Vec<_> = libraries
+        .iter()
+        .map(|&library| {
+            rounds.case(library.to_string(), None, move || {
+                Ok(one(library)?.as_secs_f64() * 1e3)
+            })
         })
-    });
-    let name = format!("{} / {}", Library::Ours, Library::RustCriu);
-    rounds.ratio(name, ours, theirs);
+        .collect();
+    for (other, case) in libraries.iter().zip(&cases).skip(1) {
+        rounds.ratio(format!("{} / {other}", libraries[0]), cases[0], *case);
+    }
     rounds.run(&PLAN)
 }

@@ -14,16 +14,23 @@ use criu_rs_benches::Result;
 pub(crate) enum Library {
     Ours,
     RustCriu,
+    /// rust-criu with a callback that only says to go on: then it sends CRIU the same
+    /// requests, and hears of the same stages. Without one it does not tell a restored pid.
+    RustCriuTold,
 }
 
 impl Library {
     pub(crate) const ALL: [Self; 2] = [Self::Ours, Self::RustCriu];
+
+    /// Each, in the ways in which it can ask for a dump or a restore.
+    pub(crate) const WAYS: [Self; 3] = [Self::Ours, Self::RustCriu, Self::RustCriuTold];
 
     /// Its name as an argument and as a folder.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Ours => "criu-rpc",
             Self::RustCriu => "rust-criu",
+            Self::RustCriuTold => "rust-criu-told",
         }
     }
 
@@ -31,7 +38,7 @@ impl Library {
     pub(crate) fn version(self, criu: &Path) -> Result<()> {
         match self {
             Self::Ours => drop(Criu::at(criu)?.version()?),
-            Self::RustCriu => drop(rust_criu(criu)?.get_criu_version()?),
+            Self::RustCriu | Self::RustCriuTold => drop(self.rust_criu(criu)?.get_criu_version()?),
         }
         Ok(())
     }
@@ -40,9 +47,9 @@ impl Library {
     pub(crate) fn dump(self, criu: &Path, pid: Pid, images: &Path) -> Result<()> {
         match self {
             Self::Ours => dump(&Criu::at(criu)?, pid, images),
-            Self::RustCriu => {
+            Self::RustCriu | Self::RustCriuTold => {
                 let images = File::open(images)?;
-                let mut criu = rust_criu(criu)?;
+                let mut criu = self.rust_criu(criu)?;
                 criu.set_pid(pid.as_raw());
                 criu.set_images_dir_fd(images.as_raw_fd());
                 criu.set_log_file("dump.log".to_owned());
@@ -57,7 +64,7 @@ impl Library {
     pub(crate) fn dump_unchecked(self, criu: &Path, pid: Pid, images: &Path) -> Result<()> {
         match self {
             Self::Ours => dump(&Criu::at(criu)?.preflight_checks(false), pid, images),
-            Self::RustCriu => self.dump(criu, pid, images),
+            Self::RustCriu | Self::RustCriuTold => self.dump(criu, pid, images),
         }
     }
 
@@ -65,9 +72,9 @@ impl Library {
     pub(crate) fn restore(self, criu: &Path, images: &Path) -> Result<()> {
         match self {
             Self::Ours => drop(Criu::at(criu)?.run(Restore::new(images).as_child(true))?),
-            Self::RustCriu => {
+            Self::RustCriu | Self::RustCriuTold => {
                 let images = File::open(images)?;
-                let mut criu = rust_criu(criu)?;
+                let mut criu = self.rust_criu(criu)?;
                 criu.set_images_dir_fd(images.as_raw_fd());
                 criu.set_log_file("restore.log".to_owned());
                 criu.set_rst_sibling(true);
@@ -81,11 +88,22 @@ impl Library {
     pub(crate) fn forget_images(self, criu: &Path, pid: Pid) -> Option<Result<()>> {
         match self {
             Self::Ours => None,
-            Self::RustCriu => Some(rust_criu(criu).and_then(|mut criu| {
-                criu.set_pid(pid.as_raw());
-                Ok(criu.dump()?)
-            })),
+            Self::RustCriu | Self::RustCriuTold => {
+                Some(self.rust_criu(criu).and_then(|mut criu| {
+                    criu.set_pid(pid.as_raw());
+                    Ok(criu.dump()?)
+                }))
+            }
         }
+    }
+
+    fn rust_criu(self, criu: &Path) -> Result<rust_criu::Criu> {
+        let path = criu.to_str().ok_or("rust-criu takes paths of UTF-8 only")?;
+        let mut criu = rust_criu::Criu::new_with_criu_path(path.to_owned())?;
+        if self == Self::RustCriuTold {
+            criu.set_notify_cb(|_, _, _| 0);
+        }
+        Ok(criu)
     }
 }
 
@@ -94,14 +112,12 @@ fn dump(criu: &Criu, pid: Pid, images: &Path) -> Result<()> {
     Ok(())
 }
 
-fn rust_criu(criu: &Path) -> Result<rust_criu::Criu> {
-    let path = criu.to_str().ok_or("rust-criu takes paths of UTF-8 only")?;
-    Ok(rust_criu::Criu::new_with_criu_path(path.to_owned())?)
-}
-
 impl fmt::Display for Library {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        f.write_str(match self {
+            Self::Ours | Self::RustCriu => self.word(),
+            Self::RustCriuTold => "rust-criu, told of stages",
+        })
     }
 }
 
@@ -109,7 +125,7 @@ impl FromStr for Library {
     type Err = String;
 
     fn from_str(word: &str) -> std::result::Result<Self, String> {
-        let mut libraries = Self::ALL.into_iter();
+        let mut libraries = Self::WAYS.into_iter();
         libraries
             .find(|library| library.word() == word)
             .ok_or_else(|| format!("{word:?} is no library"))

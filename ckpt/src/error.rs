@@ -1,19 +1,21 @@
 //! What goes wrong, and what to do about it.
 
 mod remedy;
+mod wording;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use criu_images::track::{Fit, TrackError, Way, best_for};
 use criu_images::{Finding, Name};
-use criu_rpc::{Cause, Criu, Failure, Version};
+use criu_rpc::{Criu, Failure, Version};
 
 use crate::archive::ArchiveDefect;
 use crate::name::CheckpointName;
 use crate::needs::Need;
 use crate::verify::Verification;
 use remedy::{chain, criu_told, io_remedy, pages_remedy, remedy, track_remedy};
+use wording::{in_member, list, misfits, spoilt, told, words};
 
 /// What every fallible function of this crate gives.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -456,13 +458,6 @@ pub enum Error {
     },
 }
 
-fn in_member(member: &Option<String>) -> String {
-    match member {
-        Some(member) => format!("{member:?}: "),
-        None => String::new(),
-    }
-}
-
 impl Error {
     /// Whether nothing was begun, since something was found that it would have failed with.
     pub fn is_refusal(&self) -> bool {
@@ -491,9 +486,7 @@ impl Error {
             _ => false,
         }
     }
-}
 
-impl Error {
     /// That there is no process of this pid, or that it is a thread.
     pub(crate) fn no_process(pid: u32) -> Self {
         match crate::process::of_thread(pid) {
@@ -516,68 +509,6 @@ impl Error {
         };
         Self::NoPreCopy { pid, ways }
     }
-}
-
-fn words(ways: &[Way]) -> String {
-    let names: Vec<_> = ways.iter().map(ToString::to_string).collect();
-    names.join(" or ")
-}
-
-/// The first thing that is wrong, and how many there are.
-fn spoilt(verification: &Verification) -> String {
-    let changed = verification.changed.iter();
-    let changed = changed.map(|it| format!("{} {}", it.path.display(), it.change));
-    let findings = verification.findings.iter().map(ToString::to_string);
-    let mut all = changed.chain(findings);
-    let first = all.next().unwrap_or_default();
-    match all.count() {
-        0 => first,
-        more => format!("{first}, and {more} more; `ckpt verify` tells all"),
-    }
-}
-
-fn misfits(findings: &[crate::compat::Finding]) -> String {
-    let told = findings
-        .iter()
-        .map(|it| format!("{}: {}", it.what, it.remedy()));
-    told.collect::<Vec<_>>().join("; ")
-}
-
-fn list(needs: &[Need]) -> String {
-    let needs: Vec<_> = needs.iter().map(ToString::to_string).collect();
-    needs.join("; ")
-}
-
-/// CRIU's failure, with what to do about it in the words of the command.
-fn told(failure: &Failure, log: Option<&Path>) -> String {
-    let mut text = format!("{} failed", failure.operation);
-    if let Some(cause) = &failure.cause {
-        text += &format!(": {cause}");
-    }
-    match failure.line() {
-        Some(line) => text += &format!(": {}", line.trim()),
-        None => text += &format!(": CRIU gave no reason and {}", failure.ended),
-    }
-    if let Some(log) = log {
-        text += &format!(" (log: {})", log.display());
-    }
-    let option = match failure.cause {
-        Some(Cause::TcpEstablished) => "add --tcp-established",
-        Some(Cause::ShellJob) => "add --shell-job",
-        Some(Cause::ExternalUnixSocket) => {
-            "add --ext-unix-sk, or take the process at the other end along"
-        }
-        Some(Cause::FileLocks) => "add --file-locks",
-        Some(Cause::LinkRemap) => "add --link-remap",
-        Some(Cause::GhostFileTooLarge) => "raise --ghost-limit",
-        Some(Cause::ExternalMount) => "name the mount with --external 'mnt[PATH]:NAME'",
-        Some(other) => match other.remedy() {
-            Some(remedy) => remedy,
-            None => return text,
-        },
-        None => "look for the line in CRIU's log, with -vv for more of it",
-    };
-    text + "; " + option
 }
 
 /// The version of a CRIU. What does not tell it is none.
