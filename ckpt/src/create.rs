@@ -150,7 +150,7 @@ impl Create {
     }
 
     /// Leaves out something outside the tree, in CRIU's words
-    /// ([`external_of_dump`](crate::external_of_dump)): `mnt[/data]:data`. Repeat for more.
+    /// ([`external_of_dump`]): `mnt[/data]:data`. Repeat for more.
     #[must_use]
     pub fn external(mut self, external: impl Into<String>) -> Self {
         self.options.external.push(external.into());

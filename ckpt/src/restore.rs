@@ -123,7 +123,7 @@ impl<'a> Restore<'a> {
     }
 
     /// Fills in something that was left out, in CRIU's words
-    /// ([`external_of_restore`](crate::external_of_restore)): `mnt[data]:/srv/data`. Repeat for
+    /// ([`external_of_restore`]): `mnt[data]:/srv/data`. Repeat for
     /// more.
     #[must_use]
     pub fn external(mut self, external: impl Into<String>) -> Self {
