@@ -1,6 +1,7 @@
 //! `Need`: what a tree has that CRIU dumps only when told that this is meant.
 
 mod files;
+mod memory;
 mod mounts;
 mod sockets;
 mod unix;
@@ -87,6 +88,14 @@ pub enum Need {
         /// How large it is.
         bytes: u32,
     },
+    /// System V shared memory in an IPC namespace that is not the tree's own. No option makes
+    /// CRIU dump that.
+    SystemV {
+        /// The process that has it mapped.
+        pid: u32,
+        /// Its key, as `ipcs(1)` shows it.
+        key: String,
+    },
     /// A mount that shows a part of a file system which the tree does not see whole.
     External {
         /// Where it is mounted.
@@ -104,6 +113,7 @@ impl Need {
         sockets::look(tree, &opened, &mut found);
         unix::look(tree, &opened, &mut found);
         mounts::look(tree, &mut found);
+        memory::look(tree, &mut found);
         found.into_iter().collect()
     }
 
@@ -113,7 +123,7 @@ impl Need {
             Self::ShellJob { .. } => options.shell_job,
             Self::TcpEstablished { .. } => options.tcp_established || options.tcp_close,
             Self::ExtUnixSk { .. } => options.ext_unix_sk,
-            Self::UnixPeer { .. } => false,
+            Self::UnixPeer { .. } | Self::SystemV { .. } => false,
             Self::FileLocks { .. } => options.file_locks,
             Self::LinkRemap { .. } => options.link_remap,
             Self::GhostLimit { bytes, .. } => options.ghost_limit.unwrap_or(GHOST_LIMIT) >= *bytes,
@@ -150,7 +160,7 @@ impl Need {
                 options.ghost_limit = Some(least.max(*bytes));
             }
             Self::External { .. } => options.external.extend(self.option_value()),
-            Self::UnixPeer { .. } => {}
+            Self::UnixPeer { .. } | Self::SystemV { .. } => {}
         }
     }
 
@@ -172,7 +182,7 @@ impl Need {
             Self::LinkRemap { .. } => "--link-remap",
             Self::GhostLimit { .. } => "--ghost-limit",
             Self::External { .. } => "--external",
-            Self::UnixPeer { .. } => return None,
+            Self::UnixPeer { .. } | Self::SystemV { .. } => return None,
         };
         Some(match self.option_value() {
             Some(value) => format!("{option} '{value}'"),
@@ -236,6 +246,12 @@ impl fmt::Display for Need {
                 f,
                 "process {pid} has {} open, which was deleted and takes {bytes} bytes",
                 file.display()
+            ),
+            Self::SystemV { pid, key } => write!(
+                f,
+                "process {pid} shares System V memory, key {key}, with all that is outside the \
+                 tree: CRIU takes that along only with an IPC namespace of the tree's own; start \
+                 it under `unshare --ipc`"
             ),
             Self::External { at, from } => write!(
                 f,

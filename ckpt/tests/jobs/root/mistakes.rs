@@ -89,6 +89,39 @@ fn a_pid_that_is_taken_is_told_once() {
     assert!(told.contains(lines[0]), "{told}");
 }
 
+/// Shares System V memory with nobody; the key is one of its own, and what it says is that it
+/// has it. The memory goes with who has it last.
+const SHARES: &str = "
+import ctypes, time
+libc = ctypes.CDLL(None, use_errno=True)
+libc.shmat.restype = ctypes.c_void_p
+segment = libc.shmget(0, 4096, 0o1600)
+assert libc.shmat(segment, None, 0) != ctypes.c_void_p(-1).value
+ONCE
+open('begun', 'w').close()
+time.sleep(600)";
+
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn system_v_memory_wants_an_ipc_namespace() {
+    let bench = Bench::new();
+    let ended = SHARES.replace("ONCE", "libc.shmctl(segment, 0, None)");
+    let job = bench.job(python(), &["-c", &ended]);
+    bench.until("begun", |_| bench.path("begun").exists());
+    let told = "start it under `unshare --ipc`";
+    refused(&bench, &format!("create {} web", job.pid()), told);
+
+    // As it is told to, it is taken, and restored.
+    fs::remove_file(bench.path("begun")).unwrap();
+    let apart = SHARES.replace("ONCE", "");
+    let job = bench.job("unshare", &["--ipc", python(), "-c", &apart]);
+    bench.until("begun", |_| bench.path("begun").exists());
+    bench.ckpt(&format!("create {} web", job.pid()));
+    job.wait(PATIENCE).unwrap();
+    gone(job.proc());
+    let _tree = bench.restored("web");
+}
+
 #[test]
 #[ignore = "needs root and CRIU: run cargo xtask test"]
 fn another_user_is_told_what_is_missing() {
