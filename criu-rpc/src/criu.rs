@@ -91,9 +91,6 @@ impl Criu {
 
     /// Starts CRIU, asks, waits for the answer, and for CRIU's end.
     ///
-    /// CRIU gets the environment of this process, read where it is: as for all that reads it
-    /// like that, no other thread may be in [`std::env::set_var`] meanwhile.
-    ///
     /// # Errors
     /// [`Error::Failed`] when CRIU says that it failed, [`Error::Died`] when it said
     /// nothing; the others are refused before CRIU starts, or speak for themselves. After

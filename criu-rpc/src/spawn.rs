@@ -1,10 +1,9 @@
-#![allow(unsafe_code)]
 //! Starting a program without copying our memory and without code between fork and exec.
 
-use std::ffi::{CStr, CString, OsStr, OsString, c_char};
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
@@ -14,7 +13,7 @@ use rustix::io::Errno;
 use crate::pid::Pid;
 
 /// CRIU reads more options from the file this names, after all others.
-const CONFIG_FILE: &[u8] = b"CRIU_CONFIG_FILE=";
+const CONFIG_FILE: &str = "CRIU_CONFIG_FILE";
 
 /// What is started, and with what.
 #[derive(Debug)]
@@ -80,44 +79,30 @@ impl Spawn<'_> {
         for argument in &self.arguments {
             arguments.push(c_string(argument)?);
         }
-        // SAFETY: who changes it by `std::env::set_var` vouches that no other thread reads it
-        // meanwhile, as a C program would.
-        let environment = unsafe { environment() };
         let pid = nix::spawn::posix_spawn(
             self.program,
             &actions,
             &attributes,
             &arguments,
-            &environment,
+            &environment(),
         )?;
         Ok(Pid::from_raw(pid.as_raw()).ok_or(Errno::CHILD)?)
     }
 }
 
 /// Our environment, without what would change CRIU's options behind the caller's back.
-///
-/// It is lent, as `std::process::Command` does too: to copy it, as `std::env::vars_os` does,
-/// takes longer than all else this process does for a short request.
-///
-/// # Safety
-/// It must not be changed for as long as the variables are held.
-unsafe fn environment<'a>() -> Vec<&'a CStr> {
-    unsafe extern "C" {
-        /// `environ(7)`, which the `libc` crate does not have for musl.
-        static mut environ: *const *const c_char;
-    }
-    let mut variables = Vec::new();
-    // SAFETY: POSIX has it point to pointers to strings, the last of which is null, or be
-    // null itself; the caller sees to it that all of that stays.
-    unsafe {
-        let mut next = environ;
-        while !next.is_null() && !(*next).is_null() {
-            variables.push(CStr::from_ptr(*next));
-            next = next.add(1);
-        }
-    }
-    variables.retain(|variable| !variable.to_bytes().starts_with(CONFIG_FILE));
-    variables
+fn environment() -> Vec<CString> {
+    std::env::vars_os()
+        .filter(|(name, _)| name != CONFIG_FILE)
+        .filter_map(|(name, value)| {
+            let mut variable = name.into_vec();
+            // With the zero at its end, so that it is moved once.
+            variable.reserve_exact(value.len() + 2);
+            variable.push(b'=');
+            variable.extend(value.into_encoded_bytes());
+            CString::new(variable).ok()
+        })
+        .collect()
 }
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
