@@ -14,8 +14,8 @@ use criu_rs_benches::Result;
 pub(crate) enum Library {
     Ours,
     RustCriu,
-    /// rust-criu with a callback that only says to go on: then it sends CRIU the same
-    /// requests, and hears of the same stages. Without one it does not tell a restored pid.
+    /// rust-criu that asks to be told of stages, with a callback that only says to go on: then
+    /// it sends CRIU the same requests. Without them it does not tell a restored pid.
     RustCriuTold,
 }
 
@@ -101,6 +101,7 @@ impl Library {
         let path = criu.to_str().ok_or("rust-criu takes paths of UTF-8 only")?;
         let mut criu = rust_criu::Criu::new_with_criu_path(path.to_owned())?;
         if self == Self::RustCriuTold {
+            criu.set_notify_scripts(true);
             criu.set_notify_cb(|_, _, _| 0);
         }
         Ok(criu)
