@@ -11,6 +11,7 @@ mod stages;
 mod streamed;
 mod tally;
 
+use std::thread;
 use std::time::Duration;
 
 pub use buffer_size::{BufferSize, UnknownBufferSize};
@@ -198,8 +199,8 @@ impl Create {
     }
 
     /// How much memory pages are taken into while the tree is stopped. Without it, what the
-    /// tree has resident, but at most half of what is available. What does not fit is
-    /// written while the tree is stopped.
+    /// tree has resident and up to 16 MiB on top, but at most half of what is available. What
+    /// does not fit is written while the tree is stopped.
     #[must_use]
     pub fn buffer(mut self, size: BufferSize) -> Self {
         self.buffer = Some(size);
@@ -290,12 +291,18 @@ impl Create {
         let listener = Listener::new(&mut events);
         listener.phase(Phase::Check);
         self.fits()?;
-        let version = version_of(criu)?;
         let claimed = Claim::of(self.pid).map_err(crate::error::at("/proc".as_ref()))?;
         let Some(_claim) = claimed else {
             return Err(Error::Claimed { pid: self.pid });
         };
-        let pid = self.look(criu, store, &listener)?;
+        // Each takes some milliseconds.
+        let (version, looked) = thread::scope(|scope| {
+            let version = scope.spawn(|| version_of(criu));
+            let looked = self.look(criu, store, &listener);
+            (version.join(), looked)
+        });
+        let version = version.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (pid, tree) = looked?;
         if self.pre_copy.is_some() {
             PreCopy::look(criu, pid)?;
             self.options.stock = true;
@@ -304,7 +311,6 @@ impl Create {
         self.options.stock |= version < STREAMS;
 
         let mut staging = store.stage(&self.name)?;
-        let tree = Tree::of(self.pid).ok_or(Error::NoProcess { pid: self.pid })?;
         let mut manifest = self.describe(version, &tree);
         let parent = match &self.parent {
             Some(parent) => Some(store.get(parent)?),

@@ -1,16 +1,22 @@
 #![allow(unsafe_code)]
 //! Memory for pages: large, aligned, and there before it is needed.
 
+use std::io;
 use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
+use std::thread;
 
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use crate::error::{Error, Result};
 
 /// Where blocks begin: at a huge page of most machines, so that the kernel can use them.
 const ALIGNMENT: usize = 2 << 20;
+
+/// What is worth a thread to touch it, in bytes.
+const SHARE: usize = 32 << 20;
 
 /// One mapping. It goes when the last of its blocks does.
 #[derive(Debug)]
@@ -45,27 +51,23 @@ unsafe impl Send for Block {}
 unsafe impl Sync for Block {}
 
 impl Block {
-    /// Maps `count` blocks of `length` bytes each, a multiple of the page size, and touches
-    /// them all: no page fault comes later, and none can fail.
-    pub(crate) fn allocate(count: usize, length: usize) -> Result<Vec<Self>> {
-        let failed = |source: rustix::io::Errno| Error::Memory {
-            bytes: count.saturating_mul(length),
-            source: source.into(),
-        };
+    /// Maps `count` blocks of `length` bytes each, a multiple of the page size.
+    pub(crate) fn map(count: usize, length: usize) -> Result<Vec<Self>> {
+        let failed = |source: Errno| failed(count.saturating_mul(length), source.into());
         let wanted = count
             .checked_mul(length)
-            .ok_or_else(|| failed(rustix::io::Errno::NOMEM))?;
+            .ok_or_else(|| failed(Errno::NOMEM))?;
         if wanted == 0 {
             return Ok(Vec::new());
         }
         let total = wanted
             .checked_add(ALIGNMENT)
-            .ok_or_else(|| failed(rustix::io::Errno::NOMEM))?;
+            .ok_or_else(|| failed(Errno::NOMEM))?;
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice touches nothing.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), total, access, MapFlags::PRIVATE) };
-        let start: NonNull<u8> = NonNull::new(start.map_err(failed)?.cast())
-            .ok_or_else(|| failed(rustix::io::Errno::NOMEM))?;
+        let start: NonNull<u8> =
+            NonNull::new(start.map_err(failed)?.cast()).ok_or_else(|| failed(Errno::NOMEM))?;
         let mapping = Arc::new(Mapping {
             start,
             length: total,
@@ -75,13 +77,6 @@ impl Block {
         let first = unsafe { start.add(skipped) };
         // SAFETY: the range is within the mapping. That there are no huge pages is no error.
         let _ = unsafe { madvise(first.as_ptr().cast(), wanted, Advice::LinuxHugepage) };
-        // SAFETY: the range is within the mapping.
-        let touched = unsafe { madvise(first.as_ptr().cast(), wanted, Advice::LinuxPopulateWrite) };
-        match touched {
-            // Kernels before 5.14 do not know it: then pages come when they are touched.
-            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(errno) => return Err(failed(errno)),
-        }
         let block = |index: usize| Self {
             // SAFETY: `count` blocks of this length are within what is used.
             start: unsafe { first.add(index * length) },
@@ -90,6 +85,62 @@ impl Block {
         };
         Ok((0..count).map(block).collect())
     }
+}
+
+fn failed(bytes: usize, source: io::Error) -> Error {
+    Error::Memory { bytes, source }
+}
+
+/// Touches blocks: no page fault comes later, and none can fail. With all processors, for
+/// clearing pages is most of the work.
+pub(crate) fn touch(blocks: &[Block]) -> Result<()> {
+    let bytes = blocks.iter().map(|block| block.length).sum();
+    touch_all(blocks).map_err(|source| failed(bytes, source))
+}
+
+fn touch_all(blocks: &[Block]) -> io::Result<()> {
+    let Some(length) = blocks.first().map(|block| block.length) else {
+        return Ok(());
+    };
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let each = blocks
+        .len()
+        .div_ceil(processors)
+        .max(SHARE.div_ceil(length));
+    thread::scope(|scope| {
+        let mut shares = blocks.chunks(each);
+        let ours = shares.next().unwrap_or_default();
+        let start = |share| {
+            let builder = thread::Builder::new().name("touch memory".to_owned());
+            builder.spawn_scoped(scope, move || populate(share))
+        };
+        let others: Vec<_> = shares.map(start).collect();
+        populate(ours)?;
+        for other in others {
+            // It does not panic.
+            other?.join().unwrap_or(Err(Errno::FAULT))?;
+        }
+        Ok(())
+    })
+}
+
+fn populate(blocks: &[Block]) -> rustix::io::Result<()> {
+    for block in blocks {
+        // SAFETY: the range is that of the block, within its mapping.
+        let touched = unsafe {
+            madvise(
+                block.start.as_ptr().cast(),
+                block.length,
+                Advice::LinuxPopulateWrite,
+            )
+        };
+        match touched {
+            // Kernels before 5.14 do not know it: then pages come when they are touched.
+            Ok(()) | Err(Errno::INVAL) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
 }
 
 impl Deref for Block {
@@ -111,11 +162,18 @@ impl DerefMut for Block {
 
 #[cfg(test)]
 mod tests {
-    use super::Block;
+    use super::{Block, SHARE, touch};
+
+    fn resident() -> usize {
+        let counts = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: usize = counts.split(' ').nth(1).unwrap().parse().unwrap();
+        pages * rustix::param::page_size()
+    }
 
     #[test]
     fn blocks_are_aligned_apart_and_outlive_each_other() {
-        let mut blocks = Block::allocate(5, 64 << 10).unwrap();
+        let mut blocks = Block::map(5, 64 << 10).unwrap();
+        touch(&blocks).unwrap();
         for (index, block) in blocks.iter_mut().enumerate() {
             assert_eq!(block.len(), 64 << 10);
             assert_eq!(block.as_ptr().align_offset(4096), 0);
@@ -134,9 +192,20 @@ mod tests {
     }
 
     #[test]
+    fn memory_of_several_threads_is_all_there() {
+        let blocks = Block::map(3, SHARE).unwrap();
+        let before = resident();
+        touch(&blocks).unwrap();
+        // Other tests run beside this one.
+        assert!(resident() >= before + 2 * SHARE, "{before}");
+        touch(&blocks).unwrap();
+    }
+
+    #[test]
     fn memory_that_is_not_there_is_an_error() {
-        Block::allocate(usize::MAX / 4096, 8192).unwrap_err();
-        Block::allocate(1 << 40, 1 << 20).unwrap_err();
-        assert!(Block::allocate(0, 4096).unwrap().is_empty());
+        Block::map(usize::MAX / 4096, 8192).unwrap_err();
+        Block::map(1 << 40, 1 << 20).unwrap_err();
+        assert!(Block::map(0, 4096).unwrap().is_empty());
+        touch(&[]).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use criu_images::{PageSize, Run};
 
-use crate::arena::Block;
+use crate::arena::{Block, touch};
 use crate::error::Result;
 use crate::wire::{HeaderSize, Target};
 
@@ -54,7 +54,8 @@ impl Batch {
     /// When there is no memory.
     pub fn new(page: PageSize, bytes: usize) -> Result<Self> {
         let size = page_bytes(page);
-        let mut blocks = Block::allocate(1, bytes.max(size).next_multiple_of(size))?;
+        let mut blocks = Block::map(1, bytes.max(size).next_multiple_of(size))?;
+        touch(&blocks)?;
         let memory = blocks.remove(0);
         Ok(Self::of(memory, page))
     }

@@ -9,6 +9,10 @@ use std::str::FromStr;
 /// asked for: a half.
 const SHARE: u64 = 2;
 
+/// What comes on top of what a tree has resident, in bytes, or a quarter of that: the last
+/// piece of memory is not filled, and when few are left, those before are written at once.
+const ON_TOP: u64 = 16 << 20;
+
 /// How much memory pages are taken into while a tree is stopped; as text `512M`, `2GiB`,
 /// `25%`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +35,14 @@ pub struct UnknownBufferSize {
 }
 
 impl BufferSize {
-    /// In bytes. Without one, what the tree has resident, but no more than a half of what
-    /// is available.
+    /// In bytes. Without one, what the tree has resident and some on top, but no more than a
+    /// half of what is available.
     pub(super) fn bytes(this: Option<Self>, resident: u64) -> u64 {
         let available = available();
         match this {
             Some(Self::Bytes(bytes)) => bytes,
             Some(Self::Percent(percent)) => available / 100 * u64::from(percent),
-            None => resident.min(available / SHARE),
+            None => (resident + (resident / 4).min(ON_TOP)).min(available / SHARE),
         }
     }
 }
@@ -145,9 +149,10 @@ mod tests {
     fn it_is_bounded_by_what_is_there() {
         let all = available();
         assert!(all > 1 << 20);
-        assert_eq!(BufferSize::bytes(None, 5 << 20), 5 << 20);
+        assert_eq!(BufferSize::bytes(None, 4 << 20), 5 << 20);
+        assert_eq!(BufferSize::bytes(None, 80 << 20), 96 << 20);
         // Others take memory meanwhile.
-        assert!(BufferSize::bytes(None, u64::MAX) < all);
+        assert!(BufferSize::bytes(None, 1 << 60) < all);
         assert_eq!(BufferSize::bytes(Some(BufferSize::Bytes(7)), 9), 7);
     }
 }

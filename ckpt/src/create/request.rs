@@ -11,13 +11,13 @@ use crate::process::Tree;
 use crate::store::Store;
 
 impl Create {
-    /// What the tree needs that is not allowed, before CRIU is asked for anything.
+    /// Looks for what the tree needs that is not allowed, before CRIU is asked for a dump.
     pub(super) fn look(
         &mut self,
         criu: &Criu,
         store: &Store,
         listener: &Listener<'_>,
-    ) -> Result<Pid> {
+    ) -> Result<(Pid, Tree)> {
         let pid = super::pid(self.pid)?;
         // The folder for the images is not there yet.
         let mut above = store.path().ancestors();
@@ -41,7 +41,7 @@ impl Create {
             }
         }
         if missing.is_empty() {
-            Ok(pid)
+            Ok((pid, tree))
         } else {
             Err(Error::Needs {
                 pid: self.pid,

@@ -35,6 +35,9 @@ pub(super) struct Plan {
     pub(super) tasks: Tasks,
 }
 
+/// Bytes that are being written while the next are looked through.
+const WRITING: usize = 4 << 20;
+
 /// What a chain of sinks leaves: what was written, and what need not be.
 type Receipt = (Saved, Written);
 
@@ -65,8 +68,9 @@ pub(super) fn streamed(plan: Plan, images: &Path) -> Result<Box<dyn Memory>> {
 }
 
 /// ```text
-/// Received ──> Buffer ─ │ ─> Dedup ──> Handed ──> Files or Compressed
-/// while the tree is stopped, and behind that
+/// Received ──> Buffer ─ │ ─> Dedup ──> Handed ──> Buffer ─ │ ─> Files or Compressed
+/// while the tree is stopped, and behind that; what is compared and digested is written by
+/// another thread
 /// ```
 fn through(
     plan: Plan,
@@ -78,6 +82,7 @@ fn through(
     let known = areas.clone();
     // Compressed files are read again: they hold something else.
     let digests = plan.compression.is_none().then(Digests::default);
+    let last = Buffer::new(WRITING, last)?.eager();
     let handed = Handed::new(last, Arc::clone(&counts), digests.clone());
     let mut dedup = Dedup::new(handed)
         // A later dump may refer to each page of this one.

@@ -1,7 +1,8 @@
 //! TCP connections.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::Need;
@@ -12,7 +13,14 @@ use crate::process::Tree;
 const CLOSE: &str = "07";
 const LISTEN: &str = "0A";
 
+/// How much of a table is asked for at once, in bytes: for each piece the kernel goes through
+/// all of its hash table, which takes it milliseconds where there is much memory.
+const PIECE: usize = 1 << 20;
+
 pub(super) fn look(tree: &Tree, sockets: &Sockets, found: &mut BTreeSet<Need>) {
+    if sockets.is_empty() {
+        return;
+    }
     let mut seen = BTreeSet::new();
     for task in &tree.tasks {
         let Ok(space) = fs::read_link(format!("/proc/{}/ns/net", task.pid)) else {
@@ -22,8 +30,7 @@ pub(super) fn look(tree: &Tree, sockets: &Sockets, found: &mut BTreeSet<Need>) {
             continue;
         }
         for file in ["tcp", "tcp6"] {
-            let table = fs::read_to_string(format!("/proc/{}/net/{file}", task.pid));
-            let table = table.unwrap_or_default();
+            let table = table(&format!("/proc/{}/net/{file}", task.pid)).unwrap_or_default();
             for (inode, local, remote) in table.lines().filter_map(connection) {
                 if let Some((pid, _)) = sockets.get(&inode) {
                     let pid = *pid;
@@ -32,6 +39,14 @@ pub(super) fn look(tree: &Tree, sockets: &Sockets, found: &mut BTreeSet<Need>) {
             }
         }
     }
+}
+
+/// Reads a table of `/proc/net`.
+fn table(path: &str) -> io::Result<String> {
+    let mut text = String::with_capacity(PIECE);
+    // Not as a file with a size, which it has not: that would be read in small pieces.
+    File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// A line of `/proc/net/tcp`: `sl local_address rem_address st … inode`.

@@ -4,7 +4,7 @@ use std::thread::{self, JoinHandle};
 
 use criu_images::PageSize;
 
-use crate::arena::Block;
+use crate::arena::{Block, touch};
 use crate::batch::Batch;
 use crate::error::{Error, Result};
 use crate::sink::Sink;
@@ -20,6 +20,10 @@ const LEAST: usize = 2;
 /// than an eighth of all: a tree stands still until all have come, and memory and processor are
 /// for that.
 const SCARCE: usize = 4;
+
+/// Blocks that are touched by the worker, while CRIU starts: it has not yet stopped a tree when
+/// that is done.
+const LATER: usize = 32;
 
 /// How much the worker stands back while pages are coming (`nice(2)`).
 const POLITE: i32 = 5;
@@ -88,7 +92,7 @@ impl Shared {
 /// are safe as soon as they are here.
 ///
 /// All its memory is taken and touched when it is made, before a tree is stopped for it, and
-/// in huge pages where the system has them. The next sink gets nothing before all pages have
+/// in huge pages where the system has them; the last 64 MiB soon after. The next sink gets nothing before all pages have
 /// come, unless memory becomes scarce; more pages than fit wait until it has taken some: then
 /// its speed is that of the dump.
 #[derive(Debug)]
@@ -109,7 +113,10 @@ impl<S: Sink + 'static> Buffer<S> {
     pub fn new(bytes: usize, next: S) -> Result<Self> {
         let count = bytes.div_ceil(BLOCK).max(LEAST);
         let (give, free) = channel();
-        for block in Block::allocate(count, BLOCK)? {
+        let mut blocks = Block::map(count, BLOCK)?;
+        let later = blocks.split_off(count.saturating_sub(LATER));
+        touch(&blocks)?;
+        for block in blocks {
             // It is still there: this thread holds its other end.
             drop(give.send(Batch::of(block, PageSize::KIB4)));
         }
@@ -126,7 +133,13 @@ impl<S: Sink + 'static> Buffer<S> {
         let told = Arc::clone(&shared);
         let worker = thread::Builder::new()
             .name("write pages".to_owned())
-            .spawn(move || write_behind(next, &work, &give, &told))
+            .spawn(move || {
+                for block in later {
+                    touch(std::slice::from_ref(&block))?;
+                    drop(give.send(Batch::of(block, PageSize::KIB4)));
+                }
+                write_behind(next, &work, &give, &told)
+            })
             .map_err(Error::Thread)?;
         Ok(Self {
             free,
@@ -138,7 +151,8 @@ impl<S: Sink + 'static> Buffer<S> {
     }
 
     /// Writes from the first page on: for a tree that stands still until all is written, not
-    /// just taken.
+    /// just taken; or for a buffer behind another, so that one thread writes what the other
+    /// has looked through.
     #[must_use]
     pub fn eager(self) -> Self {
         self.shared.state().eager = true;
@@ -179,13 +193,17 @@ fn write_behind<S: Sink>(
     give: &Sender<Batch>,
     shared: &Shared,
 ) -> Result<S> {
-    // A tree stands still until all pages have come: that is what the processor is for.
-    let mut polite = rustix::process::nice(POLITE).is_ok();
+    let mut polite = None;
     for mut batch in work {
-        match shared.turn() {
+        let fate = shared.turn();
+        // A tree stands still until all pages have come: that is what the processor is for. If
+        // it does until all are written, writing is as urgent.
+        let polite = polite
+            .get_or_insert_with(|| !shared.state().eager && rustix::process::nice(POLITE).is_ok());
+        match fate {
             Fate::Dropped => return Err(Error::Failed),
-            Fate::Secured if polite => {
-                polite = false;
+            Fate::Secured if *polite => {
+                *polite = false;
                 // Allowed to some; for others it is slower, no more.
                 let _ = rustix::process::nice(-POLITE);
             }
