@@ -14,11 +14,11 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _, symlink,
 };
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use criu_images::{Finding, Flaw, Loss};
+use criu_images::{Chain, Finding, Flaw, Loss};
 use criu_stream::BlockReader;
 
 use crate::error::{Error, Result, at};
@@ -64,6 +64,11 @@ impl Line {
         let ancestors = ancestors.iter().map(Checkpoint::images);
         let all = std::iter::once(images).chain(ancestors);
         Self(all.flat_map(with_rounds).collect())
+    }
+
+    /// Folders of images, whosever they are.
+    pub(crate) fn linked(chain: &Chain) -> Self {
+        Self(chain.folders().to_vec())
     }
 
     /// A checkpoint, and those it builds on.
@@ -266,18 +271,16 @@ fn with_rounds(images: PathBuf) -> Vec<PathBuf> {
     all
 }
 
-/// Where a folder is in the store: `NAME/images`, `NAME/rounds/2`.
+/// Where a folder is in the store: `NAME/images`, `NAME/rounds/2`; the end of its path, if it
+/// is in none.
 fn place_of(folder: &Path) -> Result<PathBuf> {
     let of_images = folder.ends_with(IMAGES);
     let depth = if of_images { 2 } else { 3 };
-    let parts: Vec<_> = folder.components().collect();
-    match parts
-        .len()
-        .checked_sub(depth)
-        .and_then(|at| parts.get(at..))
-    {
-        Some(parts) => Ok(parts.iter().collect()),
-        None => Err(at(folder)(ErrorKind::InvalidInput.into())),
+    let named = |part: &Component<'_>| matches!(part, Component::Normal(_));
+    let parts: Vec<_> = folder.components().filter(named).collect();
+    match parts.get(parts.len().saturating_sub(depth)..) {
+        Some(parts) if !parts.is_empty() => Ok(parts.iter().collect()),
+        _ => Err(at(folder)(ErrorKind::InvalidInput.into())),
     }
 }
 

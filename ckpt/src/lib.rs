@@ -55,6 +55,7 @@ mod machine;
 mod manifest;
 mod name;
 mod needs;
+mod plain;
 mod process;
 mod prune;
 mod restore;
@@ -90,6 +91,7 @@ pub use manifest::{
 };
 pub use name::CheckpointName;
 pub use needs::Need;
+pub use plain::{Plain, verify_images};
 pub use prune::{KeptFor, Prune, Pruned};
 pub use restore::{Outlook, Restore};
 pub use schedule::{Clock, Round, Schedule, SystemClock, Wake};

@@ -264,7 +264,7 @@ impl Store {
 }
 
 /// Whether a folder is a store.
-fn is_store(folder: &Path) -> bool {
+pub(crate) fn is_store(folder: &Path) -> bool {
     folder.join(LOCK).exists()
 }
 

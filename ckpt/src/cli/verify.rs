@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use ckpt::{Error, Verification};
+use ckpt::{Error, Verification, verify_images};
 use clap::Args;
 use criu_images::Finding;
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ impl Verify {
         }
         let images = images_in(&self.what);
         let mut verification = Verification::default();
-        verification.findings = criu_images::verify(&images)?;
+        verification.findings = verify_images(&images, None)?;
         Ok(verification)
     }
 }

@@ -1,7 +1,9 @@
 //! What the words about memory have in common: a folder, and those of the dumps before it.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
+use ckpt::Plain;
 use clap::Args;
 use criu_images::source::{Folder, Source as _};
 use criu_images::{Chain, Memory, Name, Origin};
@@ -17,6 +19,10 @@ pub(super) struct Line {
 
     #[command(flatten)]
     parents: Parents,
+
+    /// Opened once: what is compressed is expanded for that.
+    #[arg(skip)]
+    chain: OnceCell<Plain>,
 }
 
 #[derive(Debug, Args)]
@@ -36,8 +42,14 @@ impl Line {
         &self.parents
     }
 
-    pub(super) fn open(&self) -> Result<Chain, Failure> {
-        self.parents.open(&self.dir)
+    pub(super) fn open(&self) -> Result<&Plain, Failure> {
+        match self.chain.get() {
+            Some(chain) => Ok(chain),
+            None => {
+                let chain = self.parents.open(&self.dir)?;
+                Ok(self.chain.get_or_init(|| chain))
+            }
+        }
     }
 
     /// The memory of a task.
@@ -53,7 +65,7 @@ impl Line {
 
 impl Parents {
     /// The chain that ends with a folder of images, or with that in a checkpoint's.
-    pub(super) fn open(&self, folder: &Path) -> Result<Chain, Failure> {
+    pub(super) fn open(&self, folder: &Path) -> Result<Plain, Failure> {
         let images = images_in(folder);
         let chain = match &self.root {
             Some(root) => Chain::within(&images, root)?,
@@ -64,7 +76,7 @@ impl Parents {
             let label = folder.display().to_string();
             return Err(Failure::NoImages { label });
         }
-        Ok(chain)
+        Ok(Plain::of(chain)?)
     }
 
     pub(super) fn root(&self) -> Option<&Path> {

@@ -41,7 +41,7 @@ impl Core {
         if !chain.tasks()?.contains(&self.pid) {
             return Err(self.folder.no_task(self.pid));
         }
-        let mut core = CoreFile::open(&chain, self.pid)?;
+        let mut core = CoreFile::open(chain, self.pid)?;
         if let Some(root) = &self.files {
             core = core.files(root);
         }

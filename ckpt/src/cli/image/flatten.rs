@@ -35,9 +35,9 @@ impl Flatten {
         let done = match &self.dedup_against {
             Some(base) => {
                 let base = self.folder.parents().open(base)?;
-                dedup_against(&chain, &base, &self.output)?
+                dedup_against(chain, &base, &self.output)?
             }
-            None => flatten(&chain, &self.output)?,
+            None => flatten(chain, &self.output)?,
         };
         let mut output = Output::stdout();
         let told = match self.json {

@@ -25,7 +25,7 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(super) fn run(&self) -> Result<(), Failure> {
-        let told = statistics(&self.folder.open()?)?;
+        let told = statistics(self.folder.open()?)?;
         let mut output = Output::stdout();
         let written = if self.json {
             let holders: Vec<_> = told.holders.iter().map(holder).collect();

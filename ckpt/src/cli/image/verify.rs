@@ -2,8 +2,9 @@
 
 use std::io::Write as _;
 
+use ckpt::verify_images;
 use clap::Args;
-use criu_images::{Severity, verify, verify_within};
+use criu_images::Severity;
 use serde_json::json;
 
 use super::chain::Line;
@@ -25,10 +26,7 @@ impl Verify {
     pub(super) fn run(&self) -> Result<(), Failure> {
         let given = self.folder.path();
         let folder = &images_in(given);
-        let findings = match self.folder.parents().root() {
-            Some(root) => verify_within(folder, root)?,
-            None => verify(folder)?,
-        };
+        let findings = verify_images(folder, self.folder.parents().root())?;
         let good = findings.iter().all(|f| f.severity < Severity::Error);
         let what = given.display().to_string();
         let mut output = Output::stdout();

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -280,4 +280,52 @@ fn every_round_may_build_on_the_one_before() {
     holder.process.wait(PATIENCE).unwrap();
     bench.ckpt(&format!("verify {}", names[1]));
     holder.restored(&names[1]);
+}
+
+/// Beside a copy that was expanded.
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn compressed_pages_are_read_like_others() {
+    let bench = Bench::new();
+    let mut holder = Holder::start(&bench, 8);
+    let pid = holder.pid();
+    bench.ckpt(&format!(
+        "create {pid} packed --leave-running --compress zstd"
+    ));
+    holder.change();
+    bench.ckpt(&format!(
+        "create {pid} later --leave-running --incremental --compress lz4"
+    ));
+    let plain = bench.path("plain");
+    fs::create_dir(&plain).unwrap();
+    for name in ["packed", "later"] {
+        let from = bench.store().join(name);
+        let copied = Command::new("cp").arg("-a").args([&from, &plain]).status();
+        assert!(copied.unwrap().success());
+        let images = plain.join(name).join("images");
+        assert!(criu_stream::expand(&images).unwrap() > 0, "{name}");
+        criu_stream::forget(&images).unwrap();
+    }
+    let core = bench.path("core");
+    for name in ["packed", "later"] {
+        for word in ["stats", "search PATH=", "core PID -o CORE", "verify"] {
+            let [packed, expanded] = [&bench.store(), &plain].map(|root| {
+                let folder = root.join(name);
+                let (first, rest) = word.split_once(' ').unwrap_or((word, ""));
+                let rest = rest.replace("PID", &pid.to_string());
+                let rest = rest.replace("CORE", core.to_str().unwrap());
+                let (folder, root) = (folder.display(), root.display());
+                let line = format!("image {first} {folder} {rest} --root {root}");
+                let said = bench.ckpt(&line);
+                (said, fs::read(&core).unwrap_or_default())
+            });
+            assert!(packed == expanded, "{name}: {word}");
+            assert!(!packed.0.is_empty() || word.starts_with("core"), "{word}");
+        }
+    }
+    assert!(fs::metadata(&core).unwrap().len() > 8 << 20);
+    bench.ckpt(&format!("verify {}", bench.store().join("packed").display()));
+    let left = fs::read_dir(bench.store()).unwrap();
+    let left = left.map(|it| it.unwrap().file_name().into_string().unwrap());
+    assert_eq!(left.filter(|it| it.starts_with(".view.")).count(), 0);
 }
