@@ -324,7 +324,10 @@ fn compressed_pages_are_read_like_others() {
         }
     }
     assert!(fs::metadata(&core).unwrap().len() > 8 << 20);
-    bench.ckpt(&format!("verify {}", bench.store().join("packed").display()));
+    bench.ckpt(&format!(
+        "verify {}",
+        bench.store().join("packed").display()
+    ));
     let left = fs::read_dir(bench.store()).unwrap();
     let left = left.map(|it| it.unwrap().file_name().into_string().unwrap());
     assert_eq!(left.filter(|it| it.starts_with(".view.")).count(), 0);
