@@ -331,4 +331,25 @@ fn compressed_pages_are_read_like_others() {
     let left = fs::read_dir(bench.store()).unwrap();
     let left = left.map(|it| it.unwrap().file_name().into_string().unwrap());
     assert_eq!(left.filter(|it| it.starts_with(".view.")).count(), 0);
+
+    // In no store, it is done where temporary files go.
+    let [elsewhere, temporary] = ["elsewhere", "temporary"].map(|name| bench.path(name));
+    fs::create_dir(&elsewhere).unwrap();
+    fs::create_dir(&temporary).unwrap();
+    let packed = bench.store().join("packed");
+    let copied = Command::new("cp")
+        .arg("-a")
+        .args([&packed, &elsewhere])
+        .status();
+    assert!(copied.unwrap().success());
+    let stats = |folder: &Path, place: &Path| {
+        let mut command = bench.command(&format!("image stats {}", folder.display()));
+        command.env("TMPDIR", place).output().unwrap()
+    };
+    let told = stats(&elsewhere.join("packed"), &temporary);
+    assert!(told.status.success(), "{told:?}");
+    assert_eq!(told.stdout, stats(&packed, &temporary).stdout);
+    assert_eq!(fs::read_dir(&temporary).unwrap().count(), 0);
+    let nowhere = stats(&elsewhere.join("packed"), &bench.path("nowhere"));
+    assert!(!nowhere.status.success(), "{nowhere:?}");
 }
