@@ -110,8 +110,11 @@ impl Need {
     pub(crate) fn of(tree: &Tree) -> Vec<Self> {
         let mut found = BTreeSet::new();
         let opened = files::look(tree, &mut found);
-        sockets::look(tree, &opened, &mut found);
-        unix::look(tree, &opened, &mut found);
+        // To ask for all sockets of the system takes milliseconds.
+        if !opened.is_empty() {
+            sockets::look(tree, &opened, &mut found);
+            unix::look(tree, &opened, &mut found);
+        }
         mounts::look(tree, &mut found);
         memory::look(tree, &mut found);
         found.into_iter().collect()

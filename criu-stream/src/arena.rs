@@ -53,7 +53,10 @@ unsafe impl Sync for Block {}
 impl Block {
     /// Maps `count` blocks of `length` bytes each, a multiple of the page size.
     pub(crate) fn map(count: usize, length: usize) -> Result<Vec<Self>> {
-        let failed = |source: Errno| failed(count.saturating_mul(length), source.into());
+        let failed = |source: Errno| Error::Memory {
+            bytes: count.saturating_mul(length),
+            source: source.into(),
+        };
         let wanted = count
             .checked_mul(length)
             .ok_or_else(|| failed(Errno::NOMEM))?;
@@ -87,26 +90,23 @@ impl Block {
     }
 }
 
-fn failed(bytes: usize, source: io::Error) -> Error {
-    Error::Memory { bytes, source }
-}
-
 /// Touches blocks: no page fault comes later, and none can fail. With all processors, for
 /// clearing pages is most of the work.
 pub(crate) fn touch(blocks: &[Block]) -> Result<()> {
     let bytes = blocks.iter().map(|block| block.length).sum();
-    touch_all(blocks).map_err(|source| failed(bytes, source))
+    let touched = if bytes <= SHARE {
+        // Counting processors alone reads several files.
+        populate(blocks).map_err(io::Error::from)
+    } else {
+        populate_by_all(blocks, bytes)
+    };
+    touched.map_err(|source| Error::Memory { bytes, source })
 }
 
-fn touch_all(blocks: &[Block]) -> io::Result<()> {
-    let Some(length) = blocks.first().map(|block| block.length) else {
-        return Ok(());
-    };
+fn populate_by_all(blocks: &[Block], bytes: usize) -> io::Result<()> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
-    let each = blocks
-        .len()
-        .div_ceil(processors)
-        .max(SHARE.div_ceil(length));
+    let shares = processors.min(bytes.div_ceil(SHARE));
+    let each = blocks.len().div_ceil(shares);
     thread::scope(|scope| {
         let mut shares = blocks.chunks(each);
         let ours = shares.next().unwrap_or_default();

@@ -13,14 +13,12 @@ use crate::process::Tree;
 const CLOSE: &str = "07";
 const LISTEN: &str = "0A";
 
-/// How much of a table is asked for at once, in bytes: for each piece the kernel goes through
-/// all of its hash table, which takes it milliseconds where there is much memory.
-const PIECE: usize = 1 << 20;
+/// Room for a table to begin with, in bytes, so that it is not asked for in pieces that hold
+/// less than a line: for each piece the kernel looks for the next line in a hash table that
+/// takes it milliseconds to go through where there is much memory.
+const ROOM: usize = 64 << 10;
 
 pub(super) fn look(tree: &Tree, sockets: &Sockets, found: &mut BTreeSet<Need>) {
-    if sockets.is_empty() {
-        return;
-    }
     let mut seen = BTreeSet::new();
     for task in &tree.tasks {
         let Ok(space) = fs::read_link(format!("/proc/{}/ns/net", task.pid)) else {
@@ -43,7 +41,7 @@ pub(super) fn look(tree: &Tree, sockets: &Sockets, found: &mut BTreeSet<Need>) {
 
 /// Reads a table of `/proc/net`.
 fn table(path: &str) -> io::Result<String> {
-    let mut text = String::with_capacity(PIECE);
+    let mut text = String::with_capacity(ROOM);
     // Not as a file with a size, which it has not: that would be read in small pieces.
     File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
     Ok(text)

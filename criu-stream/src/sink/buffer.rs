@@ -92,9 +92,9 @@ impl Shared {
 /// are safe as soon as they are here.
 ///
 /// All its memory is taken and touched when it is made, before a tree is stopped for it, and
-/// in huge pages where the system has them; the last 64 MiB soon after. The next sink gets nothing before all pages have
-/// come, unless memory becomes scarce; more pages than fit wait until it has taken some: then
-/// its speed is that of the dump.
+/// in huge pages where the system has them; the last 64 MiB soon after. The next sink gets
+/// nothing before all pages have come, unless memory becomes scarce; more pages than fit wait
+/// until it has taken some: then its speed is that of the dump.
 #[derive(Debug)]
 pub struct Buffer<S> {
     free: Receiver<Batch>,
