@@ -16,13 +16,15 @@ use std::time::Duration;
 
 pub use buffer_size::{BufferSize, UnknownBufferSize};
 use criu_rpc::{Cancel, Criu, LogLevel, NetworkLock, Version};
+use criu_stream::Parent;
 
 use crate::error::{Error, Result, version_of};
 use crate::event::{Event, Listener, Phase};
-use crate::expanded::{Expanded, Line};
+use crate::expanded::Line;
 use crate::external::external_of_dump;
 use crate::manifest::{Options, PageCompression};
 use crate::name::CheckpointName;
+use crate::plain::Plain;
 use crate::process::{Claim, Tree};
 use crate::store::{Checkpoint, Staging, Store};
 use dumping::{Job, Rounds};
@@ -400,7 +402,7 @@ impl Create {
         staging: &Staging,
         tree: &Tree,
         parent: Option<&Checkpoint>,
-    ) -> Result<(Box<dyn Memory>, Option<Expanded>)> {
+    ) -> Result<(Box<dyn Memory>, Option<Plain>)> {
         let options = &self.options;
         if options.stock {
             // CRIU reads of a parent what it is to refer to.
@@ -412,13 +414,11 @@ impl Create {
                 _ => Ok((Box::new(Stock), None)),
             };
         }
-        let (mut view, mut opened) = (None, None);
-        if let Some(parent) = parent {
-            let before = since::before(parent)?;
-            opened = Some(before.pages);
-            view = before.view;
+        let before = parent.map(since::before).transpose()?;
+        if before.is_some() {
             staging.link()?;
         }
+        let opened = before.as_deref().map(|it| Parent::of(it.clone()));
         let (same_as, unchanged_since) = match options.incremental {
             true => (opened, None),
             false => (None, opened),
@@ -433,7 +433,7 @@ impl Create {
             goes_on: options.leave_running,
             tasks: Tasks::of(tree),
         };
-        Ok((streamed(plan, &staging.images())?, view))
+        Ok((streamed(plan, &staging.images())?, before))
     }
 }
 

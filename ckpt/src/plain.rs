@@ -36,9 +36,14 @@ impl Plain {
     /// [`Error::Room`](crate::Error::Room) if there is not enough; if files cannot be read or
     /// written.
     pub fn of(chain: Chain) -> Result<Self> {
-        let line = Line::linked(&chain);
+        let (line, place) = (Line::linked(&chain), place(&chain));
+        Self::in_place(&line, &place, chain)
+    }
+
+    /// Expands what is compressed of a line, below this folder; the chain is that line's.
+    pub(crate) fn in_place(line: &Line, place: &Path, chain: Chain) -> Result<Self> {
         let view = match line.is_compressed()? {
-            true => Some(line.expand(&place(&chain), Content::Pages)?),
+            true => Some(line.expand(place, Content::Pages)?),
             false => None,
         };
         let chain = match &view {

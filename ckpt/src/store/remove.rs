@@ -8,9 +8,10 @@ use super::lock::Share;
 use super::staging::Staging;
 use super::{Checkpoint, Store, clear, sync_folder};
 use crate::error::{Error, Result, at};
-use crate::expanded::{Content, Line};
+use crate::expanded::Line;
 use crate::manifest::{Manifest, fresh_id, is_image, survey};
 use crate::name::CheckpointName;
+use crate::plain::Plain;
 
 /// What comes before the name of a checkpoint that is being removed.
 pub(super) const OLD: &str = ".old.";
@@ -164,16 +165,10 @@ pub(super) fn flatten(store: &Store, name: &CheckpointName) -> Result<Checkpoint
     let images = staging.images();
     fs::remove_dir(&images).map_err(at(&images))?;
     let line = Line::new(checkpoint.images(), &ancestors);
-    let view = match line.is_compressed()? {
-        true => Some(line.expand(store.path(), Content::Pages)?),
-        false => None,
-    };
-    let chain = match &view {
-        Some(view) => criu_images::Chain::within(view.images(), view.root()),
-        None => criu_images::Chain::within(checkpoint.images(), store.path()),
-    };
-    criu_images::flatten(&chain.map_err(Error::from)?, &images).map_err(Error::from)?;
-    drop(view);
+    let chain = criu_images::Chain::within(checkpoint.images(), store.path())?;
+    let plain = Plain::in_place(&line, store.path(), chain)?;
+    criu_images::flatten(&plain, &images)?;
+    drop(plain);
     for path in survey(checkpoint.path())?.into_keys() {
         if is_image(&path) || path.starts_with('.') {
             continue;
