@@ -10,6 +10,7 @@
 //! A finding is a fact. What cannot be read, or may be otherwise by the time CRIU comes to
 //! it, is no finding: then CRIU is asked, and says what it says.
 
+mod caller;
 mod config;
 mod images;
 mod pending;

@@ -6,53 +6,55 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 
-use super::process::{Capabilities, Status};
+use super::caller::Caller;
 
-/// The numbers of `linux/capability.h`.
-pub(super) const CAP_SYS_PTRACE: u8 = 19;
-pub(super) const CAP_SYS_ADMIN: u8 = 21;
-pub(super) const CAP_SYS_RESOURCE: u8 = 24;
-pub(super) const CAP_CHECKPOINT_RESTORE: u8 = 40;
+/// Those that CRIU may need for what is looked at.
+pub(super) const NEEDED: [CapabilitySet; 4] = [
+    CapabilitySet::SYS_PTRACE,
+    CapabilitySet::SYS_ADMIN,
+    CapabilitySet::SYS_RESOURCE,
+    CapabilitySet::CHECKPOINT_RESTORE,
+];
 
-/// The most that CRIU can have. What is not in it, CRIU certainly lacks.
+/// The most of what is [`NEEDED`] that CRIU can have. What is not in it, CRIU certainly lacks.
 ///
 /// What counts is what CRIU has after its start, not what we have: the rules are those of
 /// `capabilities(7)`, "Transformation of capabilities during `execve()`".
 #[derive(Debug)]
 pub(super) struct Privileges {
-    at_most: Capabilities,
+    at_most: CapabilitySet,
     keeps_user: bool,
 }
 
 impl Privileges {
-    pub(super) fn of(caller: &Status, program: &Path) -> Self {
+    pub(super) fn of(caller: &Caller, program: &Path) -> Self {
         // Root stays root, whatever the program; of another user's there are wrappers with
         // sudo, and programs with privileges of their own.
-        let keeps_user = caller.uid.effective == 0 || caller.no_new_privileges || is_plain(program);
+        let keeps_user = caller.effective_uid == 0 || caller.no_new_privileges || is_plain(program);
         Self::with(caller, keeps_user)
     }
 
     /// `keeps_user`: it is certain that CRIU runs as the user we are.
-    fn with(caller: &Status, keeps_user: bool) -> Self {
-        let (inheritable, permitted) = (caller.inheritable.0, caller.permitted.0);
-        let (bounding, ambient) = (caller.bounding.0, caller.ambient.0);
-        let anything = inheritable | bounding | ambient;
-        let at_most = match (caller.uid.effective, caller.no_new_privileges) {
+    fn with(caller: &Caller, keeps_user: bool) -> Self {
+        let ambient = caller.ambient;
+        let anything = caller.inheritable | caller.bounding | ambient;
+        let at_most = match (caller.effective_uid, caller.no_new_privileges) {
             (0, false) => anything,
-            (0, true) => anything & permitted,
+            (0, true) => anything & caller.permitted,
             _ if keeps_user => ambient,
             _ => anything,
         };
         Self {
-            at_most: Capabilities(at_most),
+            at_most,
             keeps_user,
         }
     }
 
     /// Whether CRIU can have a capability, as far as is known.
-    pub(super) fn may_have(&self, capability: u8) -> bool {
-        self.at_most.0 >> capability & 1 != 0
+    pub(super) fn may_have(&self, capability: CapabilitySet) -> bool {
+        self.at_most.contains(capability)
     }
 
     /// Whether it is certain that CRIU runs as the user we are.
@@ -87,52 +89,74 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::Path;
 
-    use super::{
-        CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, CAP_SYS_PTRACE, CAP_SYS_RESOURCE, Privileges,
-        is_plain,
-    };
-    use crate::preflight::process::Status;
+    use rustix::thread::CapabilitySet;
 
-    const NOBODY: &str = "Uid:\t65534\t65534\t65534\t65534";
+    use super::{Privileges, is_plain};
+    use crate::preflight::caller::Caller;
 
-    fn privileges(lines: &[&str], keeps_user: bool) -> Privileges {
-        Privileges::with(&Status::recorded_but(lines), keeps_user)
+    const PTRACE: CapabilitySet = CapabilitySet::SYS_PTRACE;
+    const ADMIN: CapabilitySet = CapabilitySet::SYS_ADMIN;
+    const RESOURCE: CapabilitySet = CapabilitySet::SYS_RESOURCE;
+    const CHECKPOINT_RESTORE: CapabilitySet = CapabilitySet::CHECKPOINT_RESTORE;
+    const NONE: CapabilitySet = CapabilitySet::empty();
+
+    fn nobody() -> Caller {
+        Caller {
+            real_uid: 65534,
+            effective_uid: 65534,
+            ..Caller::recorded()
+        }
     }
 
     #[test]
     fn root_gets_what_it_is_not_barred_from_even_what_it_gave_up() {
-        let root = privileges(
-            &["CapEff:\t0000000000000000", "CapPrm:\t0000000000000000"],
-            true,
-        );
-        assert!(root.may_have(CAP_SYS_ADMIN) && root.may_have(CAP_CHECKPOINT_RESTORE));
-        assert!(!root.may_have(CAP_SYS_RESOURCE));
+        let root = |caller| Privileges::with(&caller, true);
+        let gave_up = root(Caller {
+            permitted: NONE,
+            ..Caller::recorded()
+        });
+        assert!(gave_up.may_have(ADMIN) && gave_up.may_have(CHECKPOINT_RESTORE));
+        assert!(!gave_up.may_have(RESOURCE));
 
-        let root = privileges(&["CapBnd:\t0000000000000000"], true);
-        assert!(!root.may_have(CAP_SYS_ADMIN));
-        let root = privileges(&["NoNewPrivs:\t1", "CapPrm:\t0000000000080000"], true);
-        assert!(root.may_have(CAP_SYS_PTRACE) && !root.may_have(CAP_SYS_ADMIN));
+        let barred = root(Caller {
+            bounding: NONE,
+            ..Caller::recorded()
+        });
+        assert!(!barred.may_have(ADMIN));
+        let bound = root(Caller {
+            no_new_privileges: true,
+            permitted: PTRACE,
+            ..Caller::recorded()
+        });
+        assert!(bound.may_have(PTRACE) && !bound.may_have(ADMIN));
     }
 
     #[test]
     fn another_user_gets_what_is_ambient_unless_the_program_brings_more() {
-        let nobody = privileges(&[NOBODY], true);
-        assert!(!nobody.may_have(CAP_CHECKPOINT_RESTORE));
-        let nobody = privileges(&[NOBODY, "CapAmb:\t0000010000000000"], true);
-        assert!(nobody.may_have(CAP_CHECKPOINT_RESTORE) && !nobody.may_have(CAP_SYS_ADMIN));
-        let nobody = privileges(&[NOBODY], false);
-        assert!(nobody.may_have(CAP_CHECKPOINT_RESTORE) && !nobody.may_have(CAP_SYS_RESOURCE));
+        let plain = Privileges::with(&nobody(), true);
+        assert!(!plain.may_have(CHECKPOINT_RESTORE));
+        let lent = Caller {
+            ambient: CHECKPOINT_RESTORE,
+            ..nobody()
+        };
+        let lent = Privileges::with(&lent, true);
+        assert!(lent.may_have(CHECKPOINT_RESTORE) && !lent.may_have(ADMIN));
+        let unknown = Privileges::with(&nobody(), false);
+        assert!(unknown.may_have(CHECKPOINT_RESTORE) && !unknown.may_have(RESOURCE));
     }
 
     #[test]
     fn who_criu_will_be_is_not_known_when_the_program_can_change_it() {
-        let nobody = Status::recorded_but(&[NOBODY]);
         let program = std::env::current_exe().unwrap();
-        assert!(Privileges::of(&nobody, &program).keeps_user());
-        assert!(!Privileges::of(&nobody, Path::new("/nonexistent")).keeps_user());
-        let bound = Status::recorded_but(&[NOBODY, "NoNewPrivs:\t1"]);
-        assert!(Privileges::of(&bound, Path::new("/nonexistent")).keeps_user());
-        assert!(Privileges::of(&Status::recorded(), Path::new("/nonexistent")).keeps_user());
+        let nowhere = Path::new("/nonexistent");
+        assert!(Privileges::of(&nobody(), &program).keeps_user());
+        assert!(!Privileges::of(&nobody(), nowhere).keeps_user());
+        let bound = Caller {
+            no_new_privileges: true,
+            ..nobody()
+        };
+        assert!(Privileges::of(&bound, nowhere).keeps_user());
+        assert!(Privileges::of(&Caller::recorded(), nowhere).keeps_user());
     }
 
     #[test]

@@ -2,20 +2,20 @@
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 
-use rustix::process::getpid;
-
+use super::caller::Caller;
 use crate::pid::Pid;
 
 /// How many processes of one tree are looked at, so that a fork bomb does not hold us.
 const MAX_TASKS: usize = 4096;
 
-/// What `/proc/PID/status` takes at most, in bytes: a process may be in 65,536 groups.
-const MAX_STATUS: u64 = 1 << 20;
+/// What a file takes at most, in bytes: a process may be in 65,536 groups, and have any
+/// number of children.
+const MAX_SIZE: u64 = 1 << 20;
 
 /// What it takes nearly always.
-const USUAL_STATUS: usize = 4096;
+const USUAL_SIZE: usize = 4096;
 
 /// How many ancestors a process is taken to have at most.
 const MAX_DEPTH: usize = 1024;
@@ -27,10 +27,6 @@ pub(super) struct Ids {
     pub(super) effective: u32,
     pub(super) saved: u32,
 }
-
-/// A set of capabilities, a bit each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Capabilities(pub(super) u64);
 
 /// What is looked at of `/proc/PID/status` (`proc_pid_status(5)`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,11 +42,6 @@ pub(super) struct Status {
     pub(super) uid: Ids,
     pub(super) gid: Ids,
     pub(super) threads: u32,
-    pub(super) inheritable: Capabilities,
-    pub(super) permitted: Capabilities,
-    pub(super) bounding: Capabilities,
-    pub(super) ambient: Capabilities,
-    pub(super) no_new_privileges: bool,
     /// The leader of its session is outside its pid namespace, in which that is session 0.
     /// Not so where the kernel does not tell (before Linux 4.1).
     pub(super) session_outside: bool,
@@ -59,55 +50,60 @@ pub(super) struct Status {
 impl Status {
     /// `None` when there is none to be read.
     pub(super) fn of(pid: Pid) -> Option<Self> {
-        Self::read(&format!("/proc/{pid}/status"))
-    }
-
-    /// Of the thread that asks, whose rights CRIU inherits. `None` also when `/proc` is that
-    /// of another pid namespace, where the same numbers are other processes.
-    pub(super) fn of_caller() -> Option<Self> {
-        let status = Self::read("/proc/thread-self/status")?;
-        (status.process == Pid::from(getpid())).then_some(status)
-    }
-
-    fn read(path: &str) -> Option<Self> {
-        let mut text = Vec::with_capacity(USUAL_STATUS);
-        // Not as a file with a size, which it has not: that takes a call for every few lines.
-        let file = File::open(path).ok()?;
-        file.take(MAX_STATUS).read_to_end(&mut text).ok()?;
-        // A name can be any bytes.
-        Self::parse(&String::from_utf8_lossy(&text))
+        Self::parse(&read(&format!("/proc/{pid}/status")).ok()?)
     }
 
     /// `None` when a line is missing or is not as the kernel writes it.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let field = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(line.strip_prefix(':')?.trim())
-        };
-        let capabilities = |name| u64::from_str_radix(field(name)?, 16).ok().map(Capabilities);
-        let process = |name| field(name)?.parse().ok().map(Pid::from_raw);
+        const NAMES: [&str; 10] = [
+            "Name",
+            "State",
+            "Tgid",
+            "Pid",
+            "PPid",
+            "TracerPid",
+            "Uid",
+            "Gid",
+            "NSsid",
+            "Threads",
+        ];
+        let mut values = [None; NAMES.len()];
+        for line in text.lines() {
+            if let Some((name, value)) = line.split_once(':')
+                && let Some(at) = NAMES.iter().position(|known| *known == name)
+            {
+                values[at].get_or_insert_with(|| value.trim());
+                // What follows the last of them is as much again.
+                if values.iter().all(Option::is_some) {
+                    break;
+                }
+            }
+        }
+        let [
+            name,
+            state,
+            tgid,
+            pid,
+            parent,
+            tracer,
+            uid,
+            gid,
+            session,
+            threads,
+        ] = values;
+        let process = |value: Option<&str>| value?.parse().ok().map(Pid::from_raw);
         Some(Self {
-            name: field("Name")?.to_owned(),
-            state: field("State")?.chars().next()?,
-            process: process("Tgid")??,
-            pid: process("Pid")??,
-            parent: process("PPid")?,
-            tracer: process("TracerPid")?,
-            uid: Ids::parse(field("Uid")?)?,
-            gid: Ids::parse(field("Gid")?)?,
-            threads: field("Threads")?.parse().ok()?,
-            inheritable: capabilities("CapInh")?,
-            permitted: capabilities("CapPrm")?,
-            bounding: capabilities("CapBnd")?,
-            ambient: capabilities("CapAmb")?,
-            no_new_privileges: match field("NoNewPrivs")? {
-                "0" => false,
-                "1" => true,
-                _ => return None,
-            },
+            name: name?.to_owned(),
+            state: state?.chars().next()?,
+            process: process(tgid)??,
+            pid: process(pid)??,
+            parent: process(parent)?,
+            tracer: process(tracer)?,
+            uid: Ids::parse(uid?)?,
+            gid: Ids::parse(gid?)?,
+            threads: threads?.parse().ok()?,
             // One number for each pid namespace it is in, the innermost last.
-            session_outside: field("NSsid")
-                .is_some_and(|ids| ids.split_whitespace().last() == Some("0")),
+            session_outside: session.is_some_and(|ids| ids.split_whitespace().last() == Some("0")),
         })
     }
 
@@ -154,7 +150,7 @@ fn has_exiting_flag(stat: &str) -> bool {
 }
 
 /// Whether this process is the other or a descendant of it.
-pub(super) fn is_within(caller: &Status, root: Pid) -> bool {
+pub(super) fn is_within(caller: &Caller, root: Pid) -> bool {
     if caller.process == root {
         return true;
     }
@@ -170,33 +166,55 @@ pub(super) fn is_within(caller: &Status, root: Pid) -> bool {
 }
 
 /// A process and all below it, as far as they can be seen, each before its children.
-pub(super) fn tree(root: Pid) -> impl Iterator<Item = Pid> {
-    let mut seen = HashSet::from([root]);
-    let mut ahead = vec![root];
-    std::iter::from_fn(move || {
-        let pid = ahead.pop()?;
-        ahead.extend(
-            children(pid)
-                .into_iter()
-                .filter(|&child| seen.insert(child)),
-        );
-        Some(pid)
-    })
-    .take(MAX_TASKS)
+pub(super) fn tree(root: Status) -> impl Iterator<Item = Status> {
+    let mut seen = HashSet::new();
+    let mut ahead = children(&root);
+    let below = std::iter::from_fn(move || {
+        while let Some(pid) = ahead.pop() {
+            if seen.len() < MAX_TASKS
+                && seen.insert(pid)
+                && let Some(status) = Status::of(pid)
+            {
+                ahead.extend(children(&status));
+                return Some(status);
+            }
+        }
+        None
+    });
+    std::iter::once(root).chain(below)
 }
 
-fn children(pid: Pid) -> Vec<Pid> {
+fn children(parent: &Status) -> Vec<Pid> {
+    let pid = parent.pid;
+    let of = |thread: Pid| read(&format!("/proc/{pid}/task/{thread}/children"));
+    // To list threads takes longer than to read what the only one has.
+    if parent.threads == 1 {
+        return of(pid).map_or_else(|_| Vec::new(), |list| pids(&list));
+    }
     let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return Vec::new();
     };
-    let lists = threads
+    let threads = threads
         .flatten()
-        .map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
-    lists.flat_map(|list| pids(&list)).collect()
+        .filter_map(|thread| Pid::from_raw(thread.file_name().to_str()?.parse().ok()?));
+    threads
+        .flat_map(|thread| pids(&of(thread).unwrap_or_default()))
+        .collect()
+}
+
+/// Reads a file of `/proc`. Not as one with a size, which it has not: that takes a call more,
+/// and one for every few lines.
+pub(super) fn read(path: &str) -> io::Result<String> {
+    let mut text = Vec::with_capacity(USUAL_SIZE);
+    File::open(path)?.take(MAX_SIZE).read_to_end(&mut text)?;
+    // A name can be any bytes.
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 fn pids(list: &str) -> Vec<Pid> {
-    let numbers = list.split_whitespace().map(|number| number.parse().ok());
+    // Behind each is a space, but behind one that was cut off.
+    let whole = list.trim_end_matches(|c: char| c.is_ascii_digit());
+    let numbers = whole.split_whitespace().map(|number| number.parse().ok());
     numbers
         .filter_map(|number| Pid::from_raw(number?))
         .collect()
@@ -211,8 +229,7 @@ pub(super) fn shares_user_namespace(pid: Pid) -> Option<bool> {
 
 #[cfg(test)]
 impl Status {
-    /// As Linux 6.18 writes it, with some lines left out; of root without
-    /// `CAP_SYS_RESOURCE`.
+    /// As Linux 6.18 writes it, with some lines left out; of root.
     pub(super) const RECORDED: &str = "\
 Name:\tsleep
 Umask:\t0022
@@ -234,18 +251,8 @@ VmPeak:\t    3060 kB
 Threads:\t1
 SigQ:\t0/96365
 SigPnd:\t0000000000000000
-CapInh:\t0000000000000000
-CapPrm:\t000001fffeffffff
-CapEff:\t000001fffeffffff
-CapBnd:\t000001fffeffffff
-CapAmb:\t0000000000000000
-NoNewPrivs:\t0
 Seccomp:\t0
 ";
-
-    pub(super) fn recorded() -> Self {
-        Self::parse(Self::RECORDED).unwrap()
-    }
 
     /// The recorded one, with other lines in the place of those of the same name.
     pub(super) fn recorded_but(lines: &[&str]) -> Self {
@@ -268,10 +275,10 @@ mod tests {
     use rustix::process::{getpid, getppid};
 
     use super::{
-        Capabilities, Ids, Status, has_exiting_flag, is_exiting, is_within, pids,
-        shares_user_namespace, tree,
+        Ids, Status, has_exiting_flag, is_exiting, is_within, pids, shares_user_namespace, tree,
     };
     use crate::pid::Pid;
+    use crate::preflight::caller::Caller;
 
     #[test]
     fn a_recorded_status_is_read() {
@@ -280,7 +287,6 @@ mod tests {
             "Uid:\t1000\t0\t1001\t1002",
             "TracerPid:\t77",
             "PPid:\t0",
-            "NoNewPrivs:\t1",
         ]);
         assert_eq!(status.name, "a (b) Pid:\t7");
         let ids = Ids {
@@ -292,8 +298,7 @@ mod tests {
         assert_eq!(status.pid, Pid::from_raw(18840).unwrap());
         assert_eq!(status.tracer, Pid::from_raw(77));
         assert_eq!(status.parent, None);
-        assert_eq!(status.bounding, Capabilities(0x1ff_feff_ffff));
-        assert!(status.no_new_privileges && !status.is_zombie());
+        assert!(!status.is_zombie());
     }
 
     #[test]
@@ -308,11 +313,6 @@ mod tests {
             "Uid",
             "Gid",
             "Threads",
-            "CapInh",
-            "CapPrm",
-            "CapBnd",
-            "CapAmb",
-            "NoNewPrivs",
         ];
         for name in read {
             let rest = Status::RECORDED
@@ -321,8 +321,8 @@ mod tests {
             let rest: Vec<_> = rest.collect();
             assert_eq!(Status::parse(&rest.join("\n")), None, "{name}");
         }
-        let last = Status::RECORDED.find("NoNewPrivs:\t0").unwrap();
-        for end in 0..last + "NoNewPrivs:\t".len() {
+        let last = Status::RECORDED.find("Threads:\t1").unwrap();
+        for end in 0..last + "Threads:\t".len() {
             assert_eq!(Status::parse(&Status::RECORDED[..end]), None, "{end}");
         }
     }
@@ -342,7 +342,8 @@ mod tests {
         let found: Vec<_> = pids("12 13 \n").iter().map(|pid| pid.as_raw()).collect();
         assert_eq!(found, [12, 13]);
         assert_eq!(pids(""), []);
-        assert_eq!(pids("x 0 -1"), []);
+        assert_eq!(pids("x 0 -1 "), []);
+        assert_eq!(pids("12 1"), pids("12 "));
     }
 
     #[test]
@@ -353,13 +354,16 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = Pid::from(&child);
-        let caller = Status::of_caller().unwrap();
+        let caller = Caller::of_this_thread().unwrap();
         assert!(is_within(&caller, getpid().into()));
         assert!(is_within(&caller, getppid().unwrap().into()));
         assert!(!is_within(&caller, pid));
 
-        assert!(tree(getpid().into()).any(|other| other == pid));
-        assert_eq!(tree(pid).collect::<Vec<_>>(), [pid]);
+        // By whichever thread it was started.
+        let this = Status::of(getpid().into()).unwrap();
+        assert!(tree(this).any(|other| other.pid == pid));
+        let of_child = tree(Status::of(pid).unwrap()).map(|status| status.pid);
+        assert_eq!(of_child.collect::<Vec<_>>(), [pid]);
         assert_eq!(shares_user_namespace(pid), Some(true));
         child.kill().unwrap();
         child.wait().unwrap();

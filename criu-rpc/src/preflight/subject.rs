@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::os::fd::BorrowedFd;
 
 use prost::Message as _;
+use rustix::thread::CapabilitySet;
 
+use super::caller::Caller;
 use super::config::ConfigFiles;
 use super::images::{self, Found};
 use super::pending::{Needs, Pending};
-use super::privileges::{CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN, Privileges};
-use super::process::Status;
+use super::privileges::Privileges;
 use super::{pids, target};
 use crate::operation::Operation;
 use crate::pid::Pid;
@@ -62,7 +63,7 @@ impl<'a> Subject<'a> {
             return Ok(Pending::default());
         }
         let config = ConfigFiles::of(&self.options, criu.default_config);
-        if let Some(caller) = Status::of_caller() {
+        if let Some(caller) = Caller::of_this_thread() {
             let privileges = Privileges::of(&caller, criu.path());
             self.allowed(criu, &caller, &privileges, &config)?;
             self.target(&caller, &privileges)?;
@@ -82,16 +83,17 @@ impl<'a> Subject<'a> {
     fn allowed(
         &self,
         criu: &Program,
-        caller: &Status,
+        caller: &Caller,
         privileges: &Privileges,
         config: &ConfigFiles,
     ) -> Result<(), Refusal> {
-        if !privileges.may_have(CAP_CHECKPOINT_RESTORE) && !privileges.may_have(CAP_SYS_ADMIN) {
+        let enough = [CapabilitySet::CHECKPOINT_RESTORE, CapabilitySet::SYS_ADMIN];
+        if !enough.into_iter().any(|one| privileges.may_have(one)) {
             return Err(Refusal::MissingCapability {
                 program: criu.path().to_owned(),
             });
         }
-        let uid = caller.uid.effective;
+        let uid = caller.effective_uid;
         let needs_word = uid != 0 && privileges.keeps_user() && !self.options.unprivileged();
         if needs_word && !config.may_set(&["unprivileged"]) {
             return Err(Refusal::NotUnprivileged { uid });
@@ -100,7 +102,7 @@ impl<'a> Subject<'a> {
     }
 
     /// The processes to be dumped, or the right to have any at all.
-    fn target(&self, caller: &Status, privileges: &Privileges) -> Result<(), Refusal> {
+    fn target(&self, caller: &Caller, privileges: &Privileges) -> Result<(), Refusal> {
         let root = match self.operation {
             Operation::Dump | Operation::PreDump => self.options.pid.and_then(Pid::from_raw),
             Operation::SelfDump => Some(caller.process),

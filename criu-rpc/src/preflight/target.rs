@@ -1,10 +1,13 @@
 //! What keeps a process from being dumped.
 
-use std::fs;
+use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
+use rustix::thread::CapabilitySet;
 
-use super::privileges::{CAP_SYS_PTRACE, CAP_SYS_RESOURCE, Privileges};
+use super::caller::Caller;
+use super::privileges::Privileges;
 use super::process::{self, Status};
 use crate::operation::Operation;
 use crate::pid::Pid;
@@ -14,14 +17,15 @@ use crate::refusal::Refusal;
 pub(super) fn look(
     operation: Operation,
     root: Pid,
-    caller: &Status,
+    caller: &Caller,
     privileges: &Privileges,
 ) -> Result<(), Refusal> {
-    if rustix::process::test_kill_process(root.as_rustix()) == Err(Errno::SRCH) {
+    let status = Status::of(root);
+    // It may be hidden from us in /proc, and be there all the same.
+    if status.is_none() && rustix::process::test_kill_process(root.as_rustix()) == Err(Errno::SRCH)
+    {
         return Err(Refusal::NoSuchProcess { pid: root });
     }
-    // One that has ended since then is CRIU's to report.
-    let status = Status::of(root);
     // Whose parent this process is, it is not below; no need to look at all that are above.
     let parent = status.as_ref().and_then(|status| status.parent);
     let is_child = parent == Some(caller.process);
@@ -36,12 +40,9 @@ pub(super) fn look(
         }
     }
     yama(Some(root), privileges)?;
-    match lacking(operation, privileges) {
-        Some(capability) => {
-            let below = process::tree(root).skip(1).filter_map(Status::of);
-            same_user(status.into_iter().chain(below), caller, capability)
-        }
-        None => Ok(()),
+    match (status, lacking(operation, privileges)) {
+        (Some(status), Some(capability)) => same_user(process::tree(status), caller, capability),
+        _ => Ok(()),
     }
 }
 
@@ -77,8 +78,7 @@ fn in_a_session(status: &Status) -> Result<(), Refusal> {
 
 /// Whether Yama lets CRIU take hold of a process or, without one, of those it restores.
 pub(super) fn yama(root: Option<Pid>, privileges: &Privileges) -> Result<(), Refusal> {
-    let setting = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope");
-    let Some(scope) = setting.ok().and_then(|scope| scope.trim().parse().ok()) else {
+    let Some(scope) = yama_scope() else {
         return Ok(());
     };
     let is_ours = || root.is_some_and(|root| process::shares_user_namespace(root) == Some(true));
@@ -88,12 +88,29 @@ pub(super) fn yama(root: Option<Pid>, privileges: &Privileges) -> Result<(), Ref
     Ok(())
 }
 
+/// `None` when it cannot be read.
+fn yama_scope() -> Option<u32> {
+    /// A kernel has Yama from its start or never; to look for what is not there takes as long
+    /// as to read it.
+    static IS_ABSENT: AtomicBool = AtomicBool::new(false);
+    if IS_ABSENT.load(Ordering::Relaxed) {
+        return None;
+    }
+    match process::read("/proc/sys/kernel/yama/ptrace_scope") {
+        Ok(scope) => scope.trim().parse().ok(),
+        Err(error) => {
+            IS_ABSENT.store(error.kind() == ErrorKind::NotFound, Ordering::Relaxed);
+            None
+        }
+    }
+}
+
 /// 1 allows what cannot be seen from outside: whoever a process has named itself.
 fn yama_forbids(scope: u32, privileges: &Privileges, is_ours: impl FnOnce() -> bool) -> bool {
     match scope {
         3 => true,
         // In another user namespace we may have rights that we have not here.
-        2 => !privileges.may_have(CAP_SYS_PTRACE) && is_ours(),
+        2 => !privileges.may_have(CapabilitySet::SYS_PTRACE) && is_ours(),
         _ => false,
     }
 }
@@ -101,7 +118,7 @@ fn yama_forbids(scope: u32, privileges: &Privileges, is_ours: impl FnOnce() -> b
 /// Whether CRIU may take hold of each process, and read its limits, without a capability.
 fn same_user(
     mut tree: impl Iterator<Item = Status>,
-    caller: &Status,
+    caller: &Caller,
     capability: &'static str,
 ) -> Result<(), Refusal> {
     let other = tree.find(|status| {
@@ -125,10 +142,10 @@ fn same_user(
 fn lacking(operation: Operation, privileges: &Privileges) -> Option<&'static str> {
     if !privileges.keeps_user() {
         None
-    } else if !privileges.may_have(CAP_SYS_PTRACE) {
+    } else if !privileges.may_have(CapabilitySet::SYS_PTRACE) {
         Some("CAP_SYS_PTRACE")
     // A pre-dump leaves the limits alone (dump_task_rlimits in cr-dump.c).
-    } else if operation != Operation::PreDump && !privileges.may_have(CAP_SYS_RESOURCE) {
+    } else if operation != Operation::PreDump && !privileges.may_have(CapabilitySet::SYS_RESOURCE) {
         Some("CAP_SYS_RESOURCE")
     } else {
         None
@@ -137,8 +154,8 @@ fn lacking(operation: Operation, privileges: &Privileges) -> Option<&'static str
 
 /// The rule of `ptrace(2)` and of `prlimit(2)` for who needs no capability: all ids of the
 /// process are the real ones of the caller.
-fn belongs_to(status: &Status, caller: &Status) -> bool {
-    status.uid.are_all(caller.uid.real) && status.gid.are_all(caller.gid.real)
+fn belongs_to(status: &Status, caller: &Caller) -> bool {
+    status.uid.are_all(caller.real_uid) && status.gid.are_all(caller.real_gid)
 }
 
 #[cfg(test)]
@@ -147,15 +164,15 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use rustix::process::{WaitId, WaitIdOptions, getpid};
+    use rustix::thread::CapabilitySet;
 
     use super::{alone, in_a_session, look, yama_forbids};
     use crate::operation::Operation;
     use crate::pid::Pid;
+    use crate::preflight::caller::Caller;
     use crate::preflight::privileges::Privileges;
     use crate::preflight::process::Status;
     use crate::refusal::Refusal;
-
-    const NO_PTRACE: &str = "CapBnd:\t000001fffef7ffff";
 
     fn pid(raw: i32) -> Pid {
         Pid::from_raw(raw).unwrap()
@@ -176,7 +193,7 @@ mod tests {
     }
 
     /// Looks at a process with the eyes of the recorded caller, or of another.
-    fn looked(operation: Operation, root: Pid, caller: &Status) -> Result<(), Refusal> {
+    fn looked(operation: Operation, root: Pid, caller: &Caller) -> Result<(), Refusal> {
         let privileges = Privileges::of(caller, Path::new("/nonexistent"));
         look(operation, root, caller, &privileges)
     }
@@ -215,8 +232,12 @@ mod tests {
 
     #[test]
     fn yama_forbids_at_2_without_the_capability_and_at_3_always() {
-        let with = |lines: &[&str]| Privileges::of(&Status::recorded_but(lines), Path::new("/"));
-        let (able, unable) = (with(&[]), with(&[NO_PTRACE]));
+        let with = |caller| Privileges::of(&caller, Path::new("/"));
+        let able = with(Caller::recorded());
+        let unable = with(Caller {
+            bounding: CapabilitySet::empty(),
+            ..Caller::recorded()
+        });
         for scope in [0, 1, 2] {
             assert!(!yama_forbids(scope, &able, || true));
         }
@@ -232,7 +253,7 @@ mod tests {
         let root = Pid::from(&child);
         let exited = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         rustix::process::waitid(WaitId::Pid(root.as_rustix()), exited).unwrap();
-        let caller = Status::recorded();
+        let caller = Caller::recorded();
         let zombie = Refusal::Zombie { pid: root };
         assert_eq!(looked(Operation::Dump, root, &caller), Err(zombie));
         child.wait().unwrap();
@@ -242,7 +263,7 @@ mod tests {
 
     #[test]
     fn this_process_cannot_dump_itself_by_its_pid() {
-        let caller = Status::of_caller().unwrap();
+        let caller = Caller::of_this_thread().unwrap();
         let root = Pid::from(getpid());
         let itself = Refusal::DumpsItself { root };
         assert_eq!(looked(Operation::Dump, root, &caller), Err(itself));
@@ -261,9 +282,11 @@ mod tests {
         let root = Pid::from(&child);
         let own = Status::of(root).unwrap();
         let (uid, gid) = (own.uid.real, own.gid.real);
-        let line = |name, id| format!("{name}:\t{id}\t0\t0\t0");
-        let (same_uid, same_gid) = (line("Uid", uid), line("Gid", gid));
-        let (other_uid, other_gid) = (line("Uid", uid + 1), line("Gid", gid + 1));
+        let caller = |real_uid, real_gid| Caller {
+            real_uid,
+            real_gid,
+            ..Caller::recorded()
+        };
         let refusal = |capability| {
             Err(Refusal::OtherUser {
                 pid: root,
@@ -272,22 +295,29 @@ mod tests {
                 capability,
             })
         };
-        let look =
-            |operation, lines: &[&str]| looked(operation, root, &Status::recorded_but(lines));
+        let look = |operation, caller: &Caller| looked(operation, root, caller);
 
-        for other in [[&*other_uid, &same_gid], [&same_uid, &other_gid]] {
-            let found = look(Operation::Dump, &other);
-            assert_eq!(found, refusal("CAP_SYS_RESOURCE"));
+        for other in [caller(uid + 1, gid), caller(uid, gid + 1)] {
+            assert_eq!(look(Operation::Dump, &other), refusal("CAP_SYS_RESOURCE"));
             assert_eq!(look(Operation::PreDump, &other), Ok(()));
-            let found = look(Operation::PreDump, &[other[0], other[1], NO_PTRACE]);
-            assert_eq!(found, refusal("CAP_SYS_PTRACE"));
-            let all = "CapBnd:\t000001ffffffffff";
-            assert_eq!(look(Operation::Dump, &[other[0], other[1], all]), Ok(()));
+            let unable = Caller {
+                bounding: other.bounding - CapabilitySet::SYS_PTRACE,
+                ..other.clone()
+            };
+            assert_eq!(look(Operation::PreDump, &unable), refusal("CAP_SYS_PTRACE"));
+            let able = Caller {
+                bounding: CapabilitySet::all(),
+                ..other
+            };
+            assert_eq!(look(Operation::Dump, &able), Ok(()));
         }
-        assert_eq!(look(Operation::Dump, &[&same_uid, &same_gid]), Ok(()));
+        assert_eq!(look(Operation::Dump, &caller(uid, gid)), Ok(()));
         // Not root, and a program that may change who it is: nothing is certain.
-        let unknown = "Uid:\t65534\t65534\t65534\t65534";
-        assert_eq!(look(Operation::Dump, &[unknown]), Ok(()));
+        let unknown = Caller {
+            effective_uid: 65534,
+            ..caller(65534, 65534)
+        };
+        assert_eq!(look(Operation::Dump, &unknown), Ok(()));
         end(child);
     }
 }
