@@ -1,9 +1,9 @@
 //! Starting a program without copying our memory and without code between fork and exec.
 
-use std::ffi::{CString, OsStr, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags};
@@ -14,6 +14,9 @@ use crate::pid::Pid;
 
 /// CRIU reads more options from the file this names, after all others.
 const CONFIG_FILE: &str = "CRIU_CONFIG_FILE";
+
+/// What an environment takes nearly always, in bytes.
+const USUAL_ENVIRONMENT: usize = 4096;
 
 /// What is started, and with what.
 #[derive(Debug)]
@@ -84,25 +87,33 @@ impl Spawn<'_> {
             &actions,
             &attributes,
             &arguments,
-            &environment(),
+            &strings(&environment()),
         )?;
         Ok(Pid::from_raw(pid.as_raw()).ok_or(Errno::CHILD)?)
     }
 }
 
-/// Our environment, without what would change CRIU's options behind the caller's back.
-fn environment() -> Vec<CString> {
-    std::env::vars_os()
-        .filter(|(name, _)| name != CONFIG_FILE)
-        .filter_map(|(name, value)| {
-            let mut variable = name.into_vec();
-            // With the zero at its end, so that it is moved once.
-            variable.reserve_exact(value.len() + 2);
-            variable.push(b'=');
-            variable.extend(value.into_encoded_bytes());
-            CString::new(variable).ok()
-        })
-        .collect()
+/// Our environment, without what would change CRIU's options behind the caller's back: one
+/// variable behind the other, each with a zero at its end.
+fn environment() -> Vec<u8> {
+    let mut text = Vec::with_capacity(USUAL_ENVIRONMENT);
+    for (name, value) in std::env::vars_os().filter(|(name, _)| name != CONFIG_FILE) {
+        text.extend_from_slice(name.as_bytes());
+        text.push(b'=');
+        text.extend_from_slice(value.as_bytes());
+        text.push(0);
+    }
+    text
+}
+
+/// The strings in a text in which each has a zero at its end.
+fn strings(mut text: &[u8]) -> Vec<&CStr> {
+    let mut found = Vec::new();
+    while let Ok(string) = CStr::from_bytes_until_nul(text) {
+        found.push(string);
+        text = text.get(string.count_bytes() + 1..).unwrap_or_default();
+    }
+    found
 }
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
