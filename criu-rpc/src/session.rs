@@ -27,6 +27,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use rustix::fs::AtFlags;
+
 use connection::Connection;
 use exchange::{Exchange, Next};
 use settle::look_over;
@@ -201,19 +203,20 @@ impl<'a> Session<'a> {
         match self.converse(wait).await? {
             // CRIU has become the command, which goes on with the tree.
             Answer::Success if self.exchange.has_command() => {
-                let outcome = self.hand_over()?;
+                let outcome = self.hand_over(false)?;
                 Ok(match self.connection.into_child() {
                     Some(swrk) => outcome.with_command(Command::new(swrk)),
                     None => outcome,
                 })
             }
             Answer::Success => {
+                let has_inventory = self.has_inventory();
                 self.connection.end(END, wait).await;
-                self.hand_over()
+                self.hand_over(has_inventory)
             }
             Answer::None if self.exchange.is_restored() => {
                 self.connection.end(END, wait).await;
-                self.hand_over()
+                self.hand_over(false)
             }
             answer => Err(self.give_up(answer, wait).await),
         }
@@ -223,7 +226,7 @@ impl<'a> Session<'a> {
     async fn keep(mut self, wait: &impl Wait) -> Result<(Connection, Outcome), Error> {
         match self.converse(wait).await? {
             Answer::Success => {
-                let outcome = self.hand_over()?;
+                let outcome = self.hand_over(false)?;
                 Ok((self.connection, outcome))
             }
             answer => Err(self.give_up(answer, wait).await),
@@ -313,11 +316,20 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn hand_over(&mut self) -> Result<Outcome, Error> {
+    /// Whether a dump wrote what each does. It has by the time of its answer, and is looked
+    /// for while CRIU ends.
+    fn has_inventory(&self) -> bool {
+        let images = self.folders.as_ref().and_then(Folders::images);
+        self.operation() == Operation::Dump
+            && images.is_some_and(|images| {
+                rustix::fs::statat(images, "inventory.img", AtFlags::empty()).is_ok()
+            })
+    }
+
+    fn hand_over(&mut self, has_inventory: bool) -> Result<Outcome, Error> {
         let operation = self.operation();
         let refusal = self.exchange.take_refusal();
-        let images = self.folders.as_ref().and_then(Folders::images);
-        let outcome = self.exchange.finish(images);
+        let outcome = self.exchange.finish(has_inventory);
         let outcome = outcome.map_err(|source| self.system("find the restored tree", source))?;
         match refusal {
             Some((stage, source)) => Err(Error::TooLate {

@@ -4,8 +4,6 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::AtFlags;
-
 use super::tree::Tree;
 use crate::error::ProtocolError;
 use crate::notify::{Answer, Hook, HookError, Notice, Stage};
@@ -173,7 +171,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// The outcome of a request that succeeded.
-    pub(super) fn finish(&mut self, images: Option<BorrowedFd<'_>>) -> io::Result<Outcome> {
+    pub(super) fn finish(&mut self, has_inventory: bool) -> io::Result<Outcome> {
         self.sought = None;
         let response = self.response.take().unwrap_or_default();
         let root = response
@@ -185,9 +183,6 @@ impl<'a> Exchange<'a> {
             (None, Some(pid)) => Some(Tree::at(pid, self.as_child)?),
             (None, None) => None,
         };
-        let has_inventory = images.is_some_and(|images| {
-            rustix::fs::statat(images, "inventory.img", AtFlags::empty()).is_ok()
-        });
         Ok(Outcome {
             response,
             restored: tree.and_then(Tree::into_restored),

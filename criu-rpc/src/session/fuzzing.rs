@@ -71,7 +71,7 @@ fn hook(answers: u8) -> Hook<'static> {
 
 /// Reads the reply out of the answer.
 fn read(operation: Operation, exchange: &mut Exchange<'_>) {
-    let Ok(outcome) = exchange.finish(None) else {
+    let Ok(outcome) = exchange.finish(false) else {
         return;
     };
     match operation {
