@@ -39,7 +39,8 @@ pub use dirty::{DirtySet, Rate};
 pub use history::{Forecast, Heat, History, Interval};
 #[cfg(feature = "track")]
 pub use live::{
-    Act, Choice, Content, Digests, Fit, Obstacle, SoftDirty, TrackError, WriteProtect, best_for,
+    Act, Choice, Content, Digests, Fit, LiveMemory, Obstacle, SoftDirty, TrackError, WriteProtect,
+    best_for,
 };
 pub use observation::{Observation, Tracker, Way};
 pub use policy::{Bound, Bounds, Decision, Policy, Reached, Round, Rule, Verdict};

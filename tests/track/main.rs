@@ -19,4 +19,5 @@ mod root {
     mod looks;
     mod own;
     mod random;
+    mod so_far;
 }

@@ -182,6 +182,14 @@ fn act(
                 }
                 Ok(0)
             }
+            // Room for reads that nobody waits for.
+            ["aio"] => {
+                let mut context = 0u64;
+                match libc::syscall(libc::SYS_io_setup, 1, &raw mut context) {
+                    0 => Ok(0),
+                    _ => Err(io::Error::last_os_error()),
+                }
+            }
             // Whoever opens a userfaultfd from now on is killed.
             ["jail"] => {
                 jail()?;

@@ -1,12 +1,10 @@
-#![allow(unsafe_code)]
 //! `Content`: written pages are those that hold something else than before. On any kernel.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::thread;
 
 use super::digest::{Digest, Digests, UNREAD, digest};
 use super::error::{Act, TrackError};
+use super::memory::LiveMemory;
 use super::pagemap::Pages;
 use super::task::Task;
 use crate::memory::{AddrRange, VirtAddr};
@@ -63,7 +61,7 @@ impl Content {
     ) -> Result<Observation, TrackError> {
         let last = self.last.take();
         let (vmas, resident) = self.resident()?;
-        let reader = Reader::new(&self.task)?;
+        let memory = LiveMemory::of_task(&self.task)?;
         let mut before = last
             .as_ref()
             .map(Digests::iter)
@@ -72,7 +70,7 @@ impl Content {
             .peekable();
         let mut sums = Vec::new();
         for range in resident.ranges() {
-            reader.read(range, &mut |address, page| {
+            each_page(&memory, range, &mut |address, page| {
                 let sum = page.map_or(UNREAD, digest);
                 while before.next_if(|(at, _)| *at < address).is_some() {}
                 if let Some(page) = page
@@ -146,12 +144,12 @@ impl Tracker for Content {
     fn look(&mut self) -> Result<Observation, TrackError> {
         let last = self.last.take();
         let (vmas, resident) = self.resident()?;
-        let reader = Reader::new(&self.task)?;
+        let memory = LiveMemory::of_task(&self.task)?;
         let shares = shares(&resident);
         let share = |ranges: &[AddrRange]| {
             let mut sums = Vec::new();
             for range in ranges {
-                reader.read(*range, &mut |_, page| {
+                each_page(&memory, *range, &mut |_, page| {
                     sums.push(page.map_or(UNREAD, digest));
                 });
             }
@@ -198,72 +196,30 @@ fn shares(pages: &DirtySet) -> Vec<Vec<AddrRange>> {
     shares
 }
 
-/// Reads a task's memory.
-struct Reader {
-    pid: libc::pid_t,
-    memory: File,
-    page: usize,
-}
-
-impl Reader {
-    fn new(task: &Task) -> Result<Self, TrackError> {
-        Ok(Self {
-            pid: task.pid().cast_signed(),
-            memory: task.file("mem", Act::Read)?,
-            page: usize::try_from(task.page_size().bytes()).unwrap_or(4096),
-        })
-    }
-
-    /// Gives each page of a range; none of one that is not there any more.
-    fn read(&self, range: AddrRange, each: &mut dyn FnMut(u64, Option<&[u8]>)) {
-        // The kernel copies between page borders about half as fast again.
-        let mut room = vec![0u8; READ + self.page];
-        let start = room.as_ptr().align_offset(self.page).min(self.page);
-        let Some(room) = room.get_mut(start..start + READ) else {
+/// Gives each page of a range; none of one that is not there any more.
+fn each_page(memory: &LiveMemory, range: AddrRange, each: &mut dyn FnMut(u64, Option<&[u8]>)) {
+    let page = memory.page_bytes();
+    // The kernel copies between page borders about half as fast again.
+    let mut room = vec![0u8; READ + page];
+    let start = room.as_ptr().align_offset(page).min(page);
+    let Some(room) = room.get_mut(start..start + READ) else {
+        return;
+    };
+    let (mut at, end) = (range.start().get(), range.end().get());
+    let step = u64::try_from(page).unwrap_or(4096);
+    while at < end {
+        let length = usize::try_from(end - at).unwrap_or(READ).min(READ);
+        let Some(wanted) = room.get_mut(..length) else {
             return;
         };
-        let (mut at, end) = (range.start().get(), range.end().get());
-        let step = u64::try_from(self.page).unwrap_or(4096);
-        while at < end {
-            let length = usize::try_from(end - at).unwrap_or(READ).min(READ);
-            let Some(wanted) = room.get_mut(..length) else {
-                return;
-            };
-            let read = self.many(at, wanted) / self.page * self.page;
-            let (pages, rest) = wanted.split_at_mut(read);
-            for page in pages.chunks(self.page) {
-                each(at, Some(page));
-                at += step;
-            }
-            if read == 0 {
-                // It may not be read as the task does, which stops no debugger.
-                let page = rest.get_mut(..self.page.min(length)).and_then(|page| {
-                    self.memory.read_exact_at(page, at).ok()?;
-                    Some(&*page)
-                });
-                each(at, page);
-                at += step;
-            }
+        let read = memory.read(VirtAddr::new(at), wanted);
+        for page in wanted.get(..read).unwrap_or_default().chunks(page) {
+            each(at, Some(page));
+            at += step;
         }
-    }
-
-    /// How many bytes could be read.
-    fn many(&self, address: u64, room: &mut [u8]) -> usize {
-        let Ok(address) = usize::try_from(address) else {
-            return 0;
-        };
-        let here = libc::iovec {
-            iov_base: room.as_mut_ptr().cast(),
-            iov_len: room.len(),
-        };
-        let there = libc::iovec {
-            iov_base: std::ptr::without_provenance_mut(address),
-            iov_len: room.len(),
-        };
-        // SAFETY: what is written is `room`, all of it ours; the other addresses are those of
-        // the other process, and checked by the kernel.
-        let read =
-            unsafe { libc::process_vm_readv(self.pid, &raw const here, 1, &raw const there, 1, 0) };
-        usize::try_from(read).unwrap_or(0)
+        if read == 0 {
+            each(at, None);
+            at += step;
+        }
     }
 }

@@ -128,6 +128,9 @@ pub enum Obstacle {
     Privilege,
     /// This process cannot stop itself.
     Itself,
+    /// It may have reads under way that none of its threads waits for (`io_submit(2)`,
+    /// `io_uring(7)`).
+    Asynchronous,
 }
 
 impl fmt::Display for Obstacle {
@@ -144,6 +147,7 @@ impl fmt::Display for Obstacle {
             Self::Tracked => "another tracker holds its memory",
             Self::NoInstruction => "no instruction for a system call was found in its memory",
             Self::Privilege => "this process may not trace it; it takes CAP_SYS_PTRACE",
+            Self::Asynchronous => "it may have reads under way that no thread of it waits for",
             Self::Itself => "a process cannot stop itself and go on looking",
         })
     }

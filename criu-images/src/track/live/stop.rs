@@ -1,7 +1,9 @@
-//! `Stopped`: a process whose threads stand still, for as long as this is there.
+//! `Stopped`: a process whose threads stand still, for as long as this is there; and threads
+//! that stop for an instant.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::thread;
 
 use super::error::{Act, Obstacle, TrackError};
 use super::ptrace::Thread;
@@ -69,6 +71,42 @@ impl Drop for Stopped {
             // One that is not there needs no letting go.
             let _ = Thread(*tid).detach();
         }
+    }
+}
+
+/// Stops each thread that there is for an instant, one after the other: what it was in the
+/// middle of in the kernel has been done then, unless it was something that can be given up.
+pub(super) fn each_stopped_once(task: &Task, way: Way) -> Result<(), TrackError> {
+    // A thread that does not stop cannot be let go either, but for by the end of who traces it.
+    let stopped = thread::scope(|scope| {
+        let tracer = scope.spawn(|| {
+            let threads = task.threads()?;
+            threads
+                .into_iter()
+                .try_for_each(|tid| stopped_once(task, way, tid))
+        });
+        tracer.join()
+    });
+    stopped.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn stopped_once(task: &Task, way: Way, tid: i32) -> Result<(), TrackError> {
+    let pid = task.pid();
+    let thread = Thread(tid);
+    let stopped = thread.seize(false).and_then(|()| {
+        thread.halt()?;
+        thread.detach()
+    });
+    match stopped {
+        // It ended meanwhile, or is a leader that did before.
+        Ok(()) | Err(libc::ESRCH) => Ok(()),
+        Err(libc::EPERM) if !is_alive(task, tid) => Ok(()),
+        Err(libc::EPERM) => Err(TrackError::Impossible {
+            pid,
+            way,
+            obstacle: refusal(task, tid),
+        }),
+        Err(errno) => Err(system(pid, errno)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io;
 use super::error::{Act, Obstacle, TrackError};
 use super::inject::userfaultfd_of;
 use super::scan::{Mode, Scanner, Wanted, is_swapped, is_written};
+use super::stop::each_stopped_once;
 use super::task::Task;
 use super::uffd::Uffd;
 use crate::memory::PageSize;
@@ -60,6 +61,34 @@ impl WriteProtect {
         })
     }
 
+    /// What a look would find now, without beginning another round: what is found written stays
+    /// so for the next look. It stops nobody, and writes to nothing of the task.
+    ///
+    /// # Errors
+    /// As [`look`](Tracker::look).
+    pub fn written_so_far(&mut self) -> Result<Observation, TrackError> {
+        self.observe(Begins::Nothing)
+    }
+
+    /// Waits until what the kernel was asked to write into its memory before the last look has
+    /// been written, by having each thread stop for an instant: a read past the page cache
+    /// (`O_DIRECT`) took hold of its pages before they were protected, and is not seen to write
+    /// to them, but no thread stops in the middle of it. What was copied after this, and was
+    /// not written since the look, is what the task has.
+    ///
+    /// # Errors
+    /// If the task is gone, or a thread cannot be stopped, within 10 seconds.
+    /// [`Obstacle::Asynchronous`] if it has what reads that no thread waits for come to.
+    pub fn wait_for_reads(&self) -> Result<(), TrackError> {
+        each_stopped_once(&self.task, Way::WriteProtect)?;
+        let rings: [&[u8]; 2] = [b"/[aio]", b"anon_inode:[io_uring]"];
+        let is_ring = |vma: &Vma| rings.iter().any(|name| vma.name.starts_with(name));
+        match self.task.maps()?.iter().any(is_ring) {
+            true => Err(impossible(&self.task, Obstacle::Asynchronous)),
+            false => Ok(()),
+        }
+    }
+
     fn failed(&self, act: Act) -> impl Fn(io::Error) -> TrackError + use<> {
         let pid = self.task.pid();
         move |source| TrackError::System { pid, act, source }
@@ -93,7 +122,16 @@ struct Look<'a> {
     uffd: &'a Uffd,
     scanner: &'a mut Scanner,
     is_first: bool,
+    begins: Begins,
     found: Found,
+}
+
+/// What begins with a look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    /// Another round: what is found is protected.
+    Round,
+    Nothing,
 }
 
 /// What becomes of a look when something is in its way.
@@ -118,12 +156,15 @@ impl Look<'_> {
     }
 
     fn private(&mut self, vma: &Vma) -> Result<(), Hindrance> {
-        if !self.is_first && self.protected(vma)? == Watched::Yes {
+        if !self.is_first && self.told(vma)? == Watched::Yes {
             return Ok(());
         }
         // New, moved, or never looked at.
         self.found.untracked.insert(vma.range);
-        if self.register(vma)? == Watched::Yes && self.protected(vma)? == Watched::Yes {
+        if self.begins == Begins::Round
+            && self.register(vma)? == Watched::Yes
+            && self.told(vma)? == Watched::Yes
+        {
             return Ok(());
         }
         // Not to be registered, or replaced meanwhile: it stays unknown.
@@ -164,10 +205,14 @@ impl Look<'_> {
         Ok(Watched::Yes)
     }
 
-    /// Tells and protects in one walk: each page is in the answer as it was when it was
+    /// Tells, and protects in the same walk: each page is in the answer as it was when it was
     /// protected.
-    fn protected(&mut self, vma: &Vma) -> Result<Watched, Hindrance> {
-        match self.scan(vma, wanted(vma).and_written(), Mode::Protect) {
+    fn told(&mut self, vma: &Vma) -> Result<Watched, Hindrance> {
+        let mode = match self.begins {
+            Begins::Round => Mode::Protect,
+            Begins::Nothing => Mode::Check,
+        };
+        match self.scan(vma, wanted(vma).and_written(), mode) {
             Ok(()) => Ok(Watched::Yes),
             Err(error) if is(&error, libc::EPERM) => Ok(Watched::No),
             Err(source) => Err(Hindrance::Failed(Act::Protect, source)),
@@ -221,10 +266,19 @@ impl Tracker for WriteProtect {
     }
 
     fn look(&mut self) -> Result<Observation, TrackError> {
+        self.observe(Begins::Round)
+    }
+}
+
+impl WriteProtect {
+    fn observe(&mut self, begins: Begins) -> Result<Observation, TrackError> {
         let mut is_first = self.last.is_empty();
-        // If this fails, part of what was written is told to nobody.
-        let last = std::mem::replace(&mut self.last, DirtySet::new(self.task.page_size()));
         let page = self.task.page_size();
+        let last = match begins {
+            // If this fails, part of what was written is told to nobody.
+            Begins::Round => std::mem::replace(&mut self.last, DirtySet::new(page)),
+            Begins::Nothing => self.last.clone(),
+        };
         // Once more after an execve; one that never stops to do so is not waited for.
         for _ in 0..3 {
             let current = match self.uffd.take() {
@@ -237,6 +291,7 @@ impl Tracker for WriteProtect {
                 uffd: &current,
                 scanner: &mut scanner,
                 is_first,
+                begins,
                 found: Found::new(page),
             };
             match vmas.iter().try_for_each(|vma| look.at(vma)) {
@@ -260,7 +315,9 @@ impl Tracker for WriteProtect {
                 .union(&found.untracked.intersection(&resident));
             let written = found.written.difference(&unknown);
             let dropped = last.difference(&resident).difference(&unknown);
-            self.last.clone_from(&resident);
+            if begins == Begins::Round {
+                self.last.clone_from(&resident);
+            }
             return Ok(Observation {
                 vmas,
                 resident,
