@@ -80,7 +80,8 @@ impl Batch {
         self.headers
     }
 
-    pub(crate) fn set_headers(&mut self, headers: HeaderSize) {
+    /// Sets what it is [as if it came with](Self::headers).
+    pub fn set_headers(&mut self, headers: HeaderSize) {
         self.headers = headers;
     }
 
@@ -144,24 +145,47 @@ impl Batch {
     }
 
     /// Empties it.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.entries.clear();
         self.used = 0;
     }
 
     /// Whether another run with a page of content may not fit.
-    pub(crate) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.entries.len() >= ENTRIES || self.room() < page_bytes(self.page)
     }
 
     /// Bytes of content that still fit; a multiple of the page size.
-    pub(crate) fn room(&self) -> usize {
+    pub fn room(&self) -> usize {
         let size = page_bytes(self.page);
         (self.memory.len() - self.used) / size * size
     }
 
-    pub(crate) fn open(&mut self, target: Target) {
+    /// Begins a pagemap; the one before is complete.
+    pub fn open(&mut self, target: Target) {
         self.entries.push(Entry::Open(target));
+    }
+
+    /// Adds up to so many pages from an address on, as many as `fill` has content for, of
+    /// which it gives the bytes: whole pages. No more are asked for than there is
+    /// [room](Self::room) for. Gives how many were added.
+    pub fn fill(&mut self, vaddr: u64, pages: u64, fill: impl FnOnce(&mut [u8]) -> usize) -> u64 {
+        let size = page_bytes(self.page);
+        let wanted = usize::try_from(pages)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(size);
+        let room = wanted.min(self.room());
+        let filled = fill(&mut self.memory[self.used..self.used + room]).min(room) / size;
+        let pages = u64::try_from(filled).unwrap_or(0);
+        if pages > 0 {
+            let flags = Run::PRESENT;
+            self.add(Run {
+                vaddr,
+                pages,
+                flags,
+            });
+        }
+        pages
     }
 
     /// Adds a run, and gives the place for its content.

@@ -1,5 +1,6 @@
 //! What comes out of the socket: headers, and content that goes straight to its place.
 
+use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
@@ -7,12 +8,16 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, recvmsg};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 /// What is read ahead of small runs, in bytes: that many of their pages cost one call.
 const AHEAD: usize = 64 << 10;
 
 /// Runs up to this long, in bytes, are read ahead of; longer ones are worth a call each.
 const SMALL: usize = 32 << 10;
+
+/// What a pipe holds through which content goes away, in bytes: what any user may ask for.
+const PIPE: usize = 1 << 20;
 
 /// How long to look for more before waiting to be woken. CRIU hands pages over in steps of
 /// some microseconds. To be woken for each costs it more than a step, and may bring this
@@ -32,6 +37,55 @@ pub(crate) struct Inlet {
     small: bool,
     /// Whether there is a processor to look for more with.
     looks: bool,
+    /// Where content goes that nobody wants; none if there is no such place.
+    drain: Option<Drain>,
+}
+
+/// Takes what is in a socket without copying it: by a pipe, to where nothing stays.
+#[derive(Debug)]
+struct Drain {
+    into: OwnedFd,
+    from: OwnedFd,
+    null: File,
+}
+
+impl Drain {
+    fn new() -> io::Result<Self> {
+        let (from, into) = pipe_with(PipeFlags::CLOEXEC)?;
+        // A smaller one is slower, no more.
+        let _ = fcntl_setpipe_size(&into, PIPE);
+        let null = File::options().write(true).open("/dev/null")?;
+        Ok(Self { into, from, null })
+    }
+
+    fn pass(&mut self, socket: &OwnedFd, wanted: usize, looks: bool) -> io::Result<usize> {
+        let taken = waiting(looks, |waits| {
+            let flags = if waits {
+                SpliceFlags::empty()
+            } else {
+                SpliceFlags::NONBLOCK
+            };
+            splice(socket, None, &self.into, None, wanted, flags)
+        })?;
+        let mut left = taken;
+        while left > 0 {
+            let gone = splice(
+                &self.from,
+                None,
+                &self.null,
+                None,
+                left,
+                SpliceFlags::empty(),
+            );
+            match gone {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => left -= count,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(taken)
+    }
 }
 
 impl Inlet {
@@ -43,7 +97,15 @@ impl Inlet {
             end: 0,
             small: false,
             looks: thread::available_parallelism().is_ok_and(|count| count.get() > 1),
+            drain: None,
         }
+    }
+
+    /// Makes ready to have content [pass](Self::pass).
+    pub(crate) fn with_drain(mut self) -> Self {
+        // Without, it is read.
+        self.drain = Drain::new().ok();
+        self
     }
 
     pub(crate) fn socket(&self) -> impl AsFd + '_ {
@@ -93,6 +155,50 @@ impl Inlet {
         Ok(done)
     }
 
+    /// Has so many bytes of content go by, without copying them where that is worth a call;
+    /// gives how many came before the end.
+    pub(crate) fn pass(&mut self, wanted: usize) -> io::Result<usize> {
+        self.small = wanted <= SMALL;
+        let mut done = 0;
+        loop {
+            let staged = (wanted - done).min(self.end - self.start);
+            self.start += staged;
+            done += staged;
+            if done == wanted {
+                return Ok(done);
+            }
+            if !self.small
+                && let Some(count) = self.drain(wanted - done)?
+            {
+                if count == 0 {
+                    return Ok(done);
+                }
+                done += count;
+                continue;
+            }
+            let mut parts = [IoSliceMut::new(&mut self.staged)];
+            let count = receive(&self.socket, &mut parts, self.looks)?;
+            if count == 0 {
+                return Ok(done);
+            }
+            (self.start, self.end) = (0, count);
+        }
+    }
+
+    /// At least a byte, unless the other side has ended; none if this socket has no drain.
+    fn drain(&mut self, wanted: usize) -> io::Result<Option<usize>> {
+        let Some(drain) = &mut self.drain else {
+            return Ok(None);
+        };
+        match drain.pass(&self.socket, wanted, self.looks) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                self.drain = None;
+                Ok(None)
+            }
+            done => done.map(Some),
+        }
+    }
+
     /// Whether something is there to be read.
     pub(crate) fn has_more(&self) -> io::Result<bool> {
         if self.start < self.end {
@@ -117,23 +223,32 @@ impl Inlet {
 
 /// Receives what is there, at least a byte unless the other side has ended.
 fn receive(socket: &OwnedFd, parts: &mut [IoSliceMut<'_>], looks: bool) -> io::Result<usize> {
-    let mut until = None;
-    let mut flags = if looks {
-        RecvFlags::DONTWAIT
-    } else {
-        RecvFlags::empty()
-    };
-    loop {
+    waiting(looks, |waits| {
+        let flags = if waits {
+            RecvFlags::empty()
+        } else {
+            RecvFlags::DONTWAIT
+        };
         // Descriptors that come along are closed by the kernel.
         let mut control = RecvAncillaryBuffer::default();
-        match recvmsg(socket, parts, &mut control, flags) {
-            Ok(message) => return Ok(message.bytes),
+        recvmsg(socket, parts, &mut control, flags).map(|message| message.bytes)
+    })
+}
+
+/// Tries for a while without waiting, and then waits.
+fn waiting(
+    looks: bool,
+    mut attempt: impl FnMut(bool) -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let mut until = None;
+    let mut waits = !looks;
+    loop {
+        match attempt(waits) {
+            Ok(count) => return Ok(count),
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if flags.contains(RecvFlags::DONTWAIT) => {
+            Err(Errno::AGAIN) if !waits => {
                 let now = Instant::now();
-                if now >= *until.get_or_insert(now + LOOK) {
-                    flags = RecvFlags::empty();
-                }
+                waits = now >= *until.get_or_insert(now + LOOK);
             }
             Err(errno) => return Err(errno.into()),
         }

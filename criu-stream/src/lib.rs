@@ -47,6 +47,7 @@
 //! lazy restore has `criu lazy-pages` for that, to which a [`PageSource`] gives them.
 
 mod arena;
+mod at_hand;
 mod batch;
 #[cfg(feature = "compress")]
 mod blocks;
@@ -59,6 +60,7 @@ mod parent;
 mod sink;
 mod wire;
 
+pub use at_hand::AtHand;
 pub use batch::{Batch, Item};
 #[cfg(feature = "compress")]
 pub use blocks::{BlockReader, Compression, expand, forget};

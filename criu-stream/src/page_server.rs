@@ -7,7 +7,8 @@ use std::os::fd::OwnedFd;
 use criu_images::{PageSize, Run};
 use rustix::net::{SendFlags, Shutdown};
 
-use crate::batch::{Batch, page_bytes};
+use crate::at_hand::{AtHand, Hand};
+use crate::batch::{Batch, Fate, page_bytes};
 use crate::error::{Error, PeerDefect, Result};
 use crate::inlet::Inlet;
 use crate::messages::Messages;
@@ -35,6 +36,7 @@ pub struct PageServer<S> {
     page: PageSize,
     headers: Option<HeaderSize>,
     limit: u64,
+    hand: Option<Hand>,
 }
 
 /// A dump whose pages are all taken, and whose CRIU has been told so.
@@ -45,6 +47,8 @@ pub struct Taken<S> {
     pub sink: S,
     /// Bytes of pages that came.
     pub bytes: u64,
+    /// Of these, what was [at hand](PageServer::at_hand).
+    pub at_hand: u64,
     /// Messages that came.
     pub messages: u64,
     /// The size of their headers; none if there was nothing but an end.
@@ -61,6 +65,7 @@ impl<S: Sink> PageServer<S> {
             page: page.and_then(PageSize::new).unwrap_or(PageSize::KIB4),
             headers: None,
             limit: u64::MAX,
+            hand: None,
         }
     }
 
@@ -93,6 +98,15 @@ impl<S: Sink> PageServer<S> {
         self
     }
 
+    /// What of a task, by its PID, need not be received; it is asked when the task's pages
+    /// begin to come, and the task is stopped. Its pages are then let go by, without copying
+    /// them, and the sink is told where they are.
+    #[must_use]
+    pub fn at_hand(mut self, tell: impl FnMut(u32) -> Option<AtHand> + Send + 'static) -> Self {
+        self.hand = Some(Hand::new(tell));
+        self
+    }
+
     /// Takes all pages that come out of this socket, TCP or unix, until the last message is
     /// answered. It blocks; to end it early, shut the socket down from another thread.
     ///
@@ -100,14 +114,18 @@ impl<S: Sink> PageServer<S> {
     /// What the sink said, when it failed. [`Error::Peer`] when the other side breaks the
     /// protocol or goes away. What the sink has is dropped with it.
     pub fn serve(self, socket: impl Into<OwnedFd>) -> Result<Taken<S>> {
-        let mut inlet = Inlet::new(socket.into());
         let Self {
             mut sink,
             parent,
             page,
             headers,
             limit,
+            hand,
         } = self;
+        let mut inlet = Inlet::new(socket.into());
+        if hand.is_some() {
+            inlet = inlet.with_drain();
+        }
         let batch = sink.batch(page)?;
         let mut session = Session {
             inlet: &mut inlet,
@@ -115,17 +133,20 @@ impl<S: Sink> PageServer<S> {
             parent,
             page,
             limit,
+            hand,
             batch,
             failed: None,
             opened: BTreeSet::new(),
             open: None,
             bytes: 0,
+            at_hand: 0,
             messages: Messages::new(headers),
         };
         let result = session.run();
         let Session {
             sink,
             bytes,
+            at_hand,
             messages,
             ..
         } = session;
@@ -136,6 +157,7 @@ impl<S: Sink> PageServer<S> {
         result.map(|()| Taken {
             sink,
             bytes,
+            at_hand,
             messages: messages.count(),
             headers: messages.headers(),
         })
@@ -149,6 +171,7 @@ struct Session<'a, S> {
     parent: Option<Parent>,
     page: PageSize,
     limit: u64,
+    hand: Option<Hand>,
     batch: Batch,
     /// Why nothing is given to the sink any more.
     failed: Option<Error>,
@@ -156,6 +179,7 @@ struct Session<'a, S> {
     /// The target that is open, and the end of its last run.
     open: Option<(Target, u64)>,
     bytes: u64,
+    at_hand: u64,
     messages: Messages,
 }
 
@@ -198,6 +222,9 @@ impl<S: Sink> Session<'_, S> {
             return Err(self.defect(PeerDefect::Twice { target }));
         }
         self.open = Some((target, 0));
+        if let Some(hand) = &mut self.hand {
+            hand.open(target);
+        }
         if self.batch.is_full() {
             self.give();
         }
@@ -234,10 +261,7 @@ impl<S: Sink> Session<'_, S> {
             }
         }
         if !run.present() {
-            if self.batch.is_full() {
-                self.give();
-            }
-            self.batch.add(run);
+            self.tell(run);
             return Ok(());
         }
         self.bytes = self.bytes.saturating_add(bytes);
@@ -247,7 +271,50 @@ impl<S: Sink> Session<'_, S> {
                 limit: self.limit,
             }));
         }
-        self.receive(run)
+        self.content(run)
+    }
+
+    /// Receives of a run what is not at hand.
+    fn content(&mut self, mut run: Run) -> Result<()> {
+        while run.pages > 0 {
+            let (fate, pages) = match &mut self.hand {
+                Some(hand) => hand.fate(run, self.page),
+                None => (Fate::Keep, run.pages),
+            };
+            let part = Run { pages, ..run };
+            match fate {
+                Fate::Keep => self.receive(part)?,
+                Fate::Parent => {
+                    self.pass(part)?;
+                    let flags = Run::PARENT;
+                    self.tell(Run { flags, ..part });
+                }
+                Fate::Leave => self.pass(part)?,
+            }
+            run.pages -= pages;
+            run.vaddr += pages * self.page.bytes();
+        }
+        Ok(())
+    }
+
+    /// Adds a run without content.
+    fn tell(&mut self, run: Run) {
+        if self.batch.is_full() {
+            self.give();
+        }
+        self.batch.add(run);
+    }
+
+    /// Lets the content of a run go by.
+    fn pass(&mut self, run: Run) -> Result<()> {
+        let bytes = run.pages.saturating_mul(self.page.bytes());
+        self.at_hand = self.at_hand.saturating_add(bytes);
+        let wanted = usize::try_from(bytes).unwrap_or(usize::MAX);
+        match self.inlet.pass(wanted) {
+            Ok(count) if count == wanted => Ok(()),
+            Ok(_) => Err(self.defect(PeerDefect::Cut)),
+            Err(error) => Err(self.socket("read pages", error)),
+        }
     }
 
     /// Receives the content of a run, a batch at a time.
