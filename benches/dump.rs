@@ -46,7 +46,8 @@ turn, in another order each round. `criu dump` is the command line; rust-criu 0.
 `criu-rpc` have the same CRIU write the pages. In `server` CRIU hands the pages to a page server \
 in this process: they are dropped, written to files as they come, or kept in memory and written \
 behind. `ckpt create` is all that the command does: it looks the tree over, and verifies and \
-commits what it wrote; it syncs it itself, so its two whole times are the same. `5 % changed` is \
+commits what it wrote; it syncs it itself, so its two whole times are the same. Of a large \
+process it copies memory before it asks CRIU; `nothing ahead` is without that. `5 % changed` is \
 a second, incremental one, after every twentieth page of the first was written to; it is \
 compared with a first one, all others with `criu dump`. Memory for pages is taken and touched \
 within the time measured.

@@ -6,16 +6,12 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use ckpt::{BufferSize, Checkpoint, Create, Store, anonymous, dump_and_run, resident};
+use ckpt::{BufferSize, Checkpoint, CopyAhead, Create, Store, anonymous, dump_and_run, resident};
 use criu_rpc::{Criu, Dump};
 use criu_rs_benches::{Result, Target};
 use criu_stream::{Buffer, Compressed, Compression, Dedup, Files, Null, PageServer, Sink};
 
 use crate::target::Shape;
-
-/// What comes on top of a target's memory in a buffer that holds it: the last batch is not
-/// a whole one. In bytes.
-const ON_TOP: u64 = 8 << 20;
 
 /// How a process is dumped. It runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +34,11 @@ pub(crate) enum Way {
     Zstd,
     /// The same, with zeros left out.
     Dedup,
-    /// `ckpt`: the same, verified and committed to a store.
+    /// `ckpt`, which copies what it can before it asks CRIU: verified and committed to a store.
     Create,
-    /// The same, after one of which 5 % of the pages have changed.
+    /// The same, with nothing copied ahead.
+    AtOnce,
+    /// As `Create`, after one of which 5 % of the pages have changed.
     Incremental,
 }
 
@@ -57,7 +55,7 @@ pub(crate) struct Setting<'a> {
 }
 
 impl Way {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Stock,
         Self::RustCriu,
         Self::Rpc,
@@ -68,6 +66,7 @@ impl Way {
         Self::Zstd,
         Self::Dedup,
         Self::Create,
+        Self::AtOnce,
         Self::Incremental,
     ];
 
@@ -93,6 +92,7 @@ impl Way {
             Self::Zstd => "zstd",
             Self::Dedup => "dedup",
             Self::Create => "create",
+            Self::AtOnce => "at-once",
             Self::Incremental => "incremental",
         }
     }
@@ -111,6 +111,7 @@ impl fmt::Display for Way {
             Self::Zstd => "server, buffer, zstd",
             Self::Dedup => "server, buffer, no zeros",
             Self::Create => "ckpt create",
+            Self::AtOnce => "ckpt create, nothing ahead",
             Self::Incremental => "ckpt create, 5 % changed",
         })
     }
@@ -120,7 +121,7 @@ impl Way {
     /// What has to be there before.
     pub(crate) fn prepare(self, setting: &Setting<'_>) -> Result<()> {
         if self == Self::Incremental {
-            setting.checkpoint("before")?;
+            setting.checkpoint("before", CopyAhead::Auto)?;
             setting.shape.change(setting.target)?;
         }
         Ok(())
@@ -176,9 +177,14 @@ impl Way {
                 let files = Dedup::new(files()).anonymous(anonymous);
                 setting.buffered(&ours()?, dump, files)?;
             }
+            // It has synced all but the last images itself.
             Self::Create | Self::Incremental => {
-                // It has synced all but these itself.
-                return Ok(setting.checkpoint("measured")?.path().to_owned());
+                let made = setting.checkpoint("measured", CopyAhead::Auto)?;
+                return Ok(made.path().to_owned());
+            }
+            Self::AtOnce => {
+                let made = setting.checkpoint("measured", CopyAhead::Never)?;
+                return Ok(made.path().to_owned());
             }
         }
         Ok(folder.to_owned())
@@ -190,18 +196,19 @@ impl Setting<'_> {
     fn buffered<S: Sink + 'static>(&self, criu: &Criu, dump: Dump<'_>, next: S) -> Result<()> {
         let room = match self.buffer {
             Some(bytes) => bytes,
-            None => resident(self.target.pid())? + ON_TOP,
+            None => BufferSize::that_holds(resident(self.target.pid())?),
         };
         through(criu, dump, Buffer::new(usize::try_from(room)?, next)?)
     }
 
     /// A checkpoint, in a store of its own; of memory it has what changed since another one
     /// there.
-    fn checkpoint(&self, name: &str) -> Result<Checkpoint> {
+    fn checkpoint(&self, name: &str, ahead: CopyAhead) -> Result<Checkpoint> {
         let pid = u32::try_from(self.target.pid().as_raw())?;
         let mut create = Create::new(pid, name.parse()?)
             .leave_running(true)
-            .incremental(true);
+            .incremental(true)
+            .copy_ahead(ahead);
         if let Some(bytes) = self.buffer {
             create = create.buffer(BufferSize::Bytes(bytes));
         }

@@ -1,5 +1,6 @@
 //! `Create`: a process tree becomes a checkpoint.
 
+mod ahead;
 mod buffer_size;
 mod digests;
 mod dumping;
@@ -14,7 +15,10 @@ mod tally;
 use std::thread;
 use std::time::Duration;
 
+pub use ahead::CopyAhead;
+use ahead::{Ahead, WORTH, Watched};
 pub use buffer_size::{BufferSize, UnknownBufferSize};
+use criu_images::Chain;
 use criu_rpc::{Cancel, Criu, LogLevel, NetworkLock, Version};
 use criu_stream::Parent;
 
@@ -25,11 +29,10 @@ use crate::external::external_of_dump;
 use crate::manifest::{Options, PageCompression};
 use crate::name::CheckpointName;
 use crate::plain::Plain;
-use crate::process::{Claim, Tree};
+use crate::process::Claim;
 use crate::store::{Checkpoint, Staging, Store};
 use dumping::{Job, Rounds};
 use memory::{Memory, Stock};
-use pre_copy::Copying;
 pub use pre_copy::PreCopy;
 use stages::Tasks;
 use streamed::{Plan, streamed};
@@ -67,6 +70,7 @@ pub struct Create {
     options: Options,
     parent: Option<CheckpointName>,
     pre_copy: Option<PreCopy>,
+    ahead: CopyAhead,
     auto: bool,
     buffer: Option<BufferSize>,
     network_lock: Option<NetworkLock>,
@@ -84,6 +88,7 @@ impl Create {
             options: Options::default(),
             parent: None,
             pre_copy: None,
+            ahead: CopyAhead::default(),
             auto: false,
             buffer: None,
             network_lock: None,
@@ -228,6 +233,16 @@ impl Create {
         self
     }
 
+    /// Which trees have their memory copied ahead, so that they are stopped for a shorter time:
+    /// of itself, large ones. What is copied ahead lies in the checkpoint's folder, as what its
+    /// images build on. It is not for trees whose changes CRIU [tracks](Self::track_mem), nor
+    /// where CRIU [writes](Self::stock) memory itself.
+    #[must_use]
+    pub fn copy_ahead(mut self, which: CopyAhead) -> Self {
+        self.ahead = which;
+        self
+    }
+
     /// Allows what the tree is found to need, where nothing is lost by that: see
     /// [`Need::is_safe`](crate::Need::is_safe).
     #[must_use]
@@ -328,12 +343,29 @@ impl Create {
             Some(parent) => Some(staging.based_on(parent)?),
             None => None,
         };
-        let (memory, _view) = self.memory(&staging, &tree, parent.as_ref())?;
+        let before = match &parent {
+            Some(parent) if !self.options.stock => Some(since::before(parent)?),
+            _ => None,
+        };
+        let tasks = Tasks::of(&tree);
+        let ahead = self.copied_ahead(
+            &tasks,
+            ahead::Copying {
+                staging: &mut staging,
+                listener: &listener,
+                compression: self.options.compress,
+                same_as: self.same_as(before.as_ref()),
+                cancel: self.cancel.as_ref(),
+                release: version,
+            },
+        )?;
+        manifest.pre_copy = ahead.as_ref().map(Ahead::told);
+        let memory = self.memory(&staging, tasks, parent.as_ref(), before.as_ref(), ahead)?;
         // CRIU is told of one only when it has watched for changes itself.
         let mut link = link.filter(|_| !self.options.incremental);
         let mut rounds = None;
         if let Some(pre_copy) = &self.pre_copy {
-            let copying = Copying {
+            let copying = pre_copy::Copying {
                 create: &self,
                 criu,
                 listener: &listener,
@@ -375,6 +407,16 @@ impl Create {
             ("--buffer", self.buffer.is_some()),
         ];
         let stock = options.stock || self.pre_copy.is_some();
+        if self.ahead == CopyAhead::Always && (stock || options.track_mem) {
+            return Err(Error::NotStock {
+                by: if stock {
+                    self.stock_by()
+                } else {
+                    "--track-mem"
+                },
+                option: "--copy-ahead always",
+            });
+        }
         if let Some((option, _)) = streamed.iter().find(|(_, on)| stock && *on) {
             return Err(Error::NotStock {
                 by: self.stock_by(),
@@ -395,14 +437,39 @@ impl Create {
         }
     }
 
-    /// The one place that decides how memory is taken. What it gives beside that is to live
-    /// as long.
+    /// Copies memory ahead, if that is to be done and can be.
+    fn copied_ahead(&self, tasks: &Tasks, to: ahead::Copying<'_, '_>) -> Result<Option<Ahead>> {
+        let by_criu = self.options.stock || self.options.track_mem;
+        let wanted = match self.ahead {
+            CopyAhead::Auto => !by_criu && self.resident()? >= WORTH,
+            CopyAhead::Always => true,
+            CopyAhead::Never => false,
+        };
+        if !wanted {
+            return Ok(None);
+        }
+        match Watched::of(tasks) {
+            Ok(watched) => watched.copy(to),
+            Err(error) if self.ahead == CopyAhead::Always => Err(error.into()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What pages are compared with, if they are.
+    fn same_as(&self, before: Option<&Plain>) -> Option<Parent> {
+        let before = before.filter(|_| self.options.incremental)?;
+        Some(Parent::of(Chain::clone(before)))
+    }
+
+    /// The one place that decides how memory is taken.
     fn memory(
         &self,
         staging: &Staging,
-        tree: &Tree,
+        tasks: Tasks,
         parent: Option<&Checkpoint>,
-    ) -> Result<(Box<dyn Memory>, Option<Plain>)> {
+        before: Option<&Plain>,
+        ahead: Option<Ahead>,
+    ) -> Result<Box<dyn Memory>> {
         let options = &self.options;
         if options.stock {
             // CRIU reads of a parent what it is to refer to.
@@ -411,29 +478,37 @@ impl Create {
                     by: self.stock_by(),
                     option: "a parent whose pages are compressed",
                 }),
-                _ => Ok((Box::new(Stock), None)),
+                _ => Ok(Box::new(Stock)),
             };
         }
-        let before = parent.map(since::before).transpose()?;
-        if before.is_some() {
-            staging.link()?;
+        let mut expected = self.resident()?;
+        let (mut same_as, mut unchanged_since) = (None, None);
+        if let Some(ahead) = &ahead {
+            // What is left to take was written to just now, and more may be.
+            expected = expected.saturating_sub(ahead.unchanged) + ahead.round.remaining;
+        } else if let Some(before) = before {
+            staging.link(0)?;
+            same_as = self.same_as(Some(before));
+            if !options.incremental {
+                unchanged_since = Some(Parent::of(Chain::clone(before)));
+            }
         }
-        let opened = before.as_deref().map(|it| Parent::of(it.clone()));
-        let (same_as, unchanged_since) = match options.incremental {
-            true => (opened, None),
-            false => (None, opened),
-        };
-        let resident = crate::stream::resident(pid(self.pid)?).unwrap_or(0);
         let plan = Plan {
-            buffer: BufferSize::bytes(self.buffer, resident),
+            buffer: BufferSize::bytes(self.buffer, expected),
             compression: options.compress,
             same_as,
             unchanged_since,
             tracked: options.track_mem,
             goes_on: options.leave_running,
-            tasks: Tasks::of(tree),
+            tasks,
+            ahead,
         };
-        Ok((streamed(plan, &staging.images())?, before))
+        streamed(plan, &staging.images())
+    }
+
+    /// Bytes of memory that the tree has in use.
+    fn resident(&self) -> Result<u64> {
+        Ok(crate::stream::resident(pid(self.pid)?).unwrap_or(0))
     }
 }
 

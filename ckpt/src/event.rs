@@ -34,6 +34,9 @@ pub enum Event {
         /// The pages that it has of each task, by the pids of the images.
         written: Vec<(u32, DirtySet)>,
     },
+    /// Memory was copied while the tree ran: what it did not write to meanwhile, which is not
+    /// copied again. None, if it wrote to so much that what was copied is of no use.
+    Ahead(Option<CopiedRound>),
     /// Pages come and go.
     Pages {
         /// Bytes that were taken from the tree.

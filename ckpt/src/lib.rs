@@ -71,7 +71,7 @@ pub use archive::{
 };
 pub use check::{Check, CheckFinding, CheckedCriu, Level};
 pub use compat::{Compat, CriuVersion, FileChange, Finding, Host, Mismatch, Needed, Obstacle};
-pub use create::{BufferSize, Create, PreCopy, UnknownBufferSize};
+pub use create::{BufferSize, CopyAhead, Create, PreCopy, UnknownBufferSize};
 pub use criu_rpc::Criu;
 pub use error::{Error, Result};
 pub use event::{Event, Phase};

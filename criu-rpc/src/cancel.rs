@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::EventfdFlags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec};
 
 /// A request to stop, shared by those who can ask for it and the requests that listen
 /// ([`Dump::cancel_with`](crate::Dump::cancel_with) and its like). Once asked, it stays
@@ -21,6 +21,13 @@ impl Cancel {
     pub fn new() -> io::Result<Self> {
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         Ok(Self(Arc::new(rustix::event::eventfd(0, flags)?)))
+    }
+
+    /// Whether it has been asked.
+    pub fn is_asked(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.0, PollFlags::IN)];
+        let ready = rustix::event::poll(&mut fds, Some(&Timespec::default()));
+        ready.is_ok_and(|count| count > 0)
     }
 
     /// Asks. May be called more than once.

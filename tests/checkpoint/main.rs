@@ -12,6 +12,7 @@ mod snapshot;
 mod target;
 
 mod root {
+    mod ahead;
     mod chain;
     mod kept;
     mod kinds;

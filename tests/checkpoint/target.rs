@@ -21,8 +21,14 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) fn start(memory_mib: u64) -> Self {
+        Self::start_with(memory_mib, |_| ())
+    }
+
+    /// The same, with something that is different.
+    pub(crate) fn start_with(memory_mib: u64, change: impl FnOnce(&mut Settings)) -> Self {
         let scratch = Scratch::new().unwrap();
-        let settings = Settings::of_a_tree(scratch.path(), memory_mib);
+        let mut settings = Settings::of_a_tree(scratch.path(), memory_mib);
+        change(&mut settings);
         let workload = Workload::start(WORKLOAD, settings).unwrap();
         let store = Store::open(scratch.join("store")).unwrap();
         Self {

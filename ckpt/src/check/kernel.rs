@@ -45,7 +45,7 @@ pub(super) fn judge(
     } else {
         CheckFinding::yellow(
             "pagemap-scan",
-            "no PAGEMAP_SCAN: pages are looked for one by one",
+            "no PAGEMAP_SCAN: pages are looked for one by one, and none is copied ahead",
             "use Linux 6.7 or later",
         )
     });

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use ckpt::{
-    BufferSize, Checkpoint, CheckpointName, Criu, Error, PageCompression, PreCopy,
+    BufferSize, Checkpoint, CheckpointName, CopyAhead, Criu, Error, PageCompression, PreCopy,
     UnknownPageCompression,
 };
 use clap::{Args, ValueEnum};
@@ -176,6 +176,11 @@ pub(super) struct Dumping {
     #[arg(long, value_name = "BYTES|PERCENT")]
     buffer: Option<BufferSize>,
 
+    /// Which have their memory copied while they run, so that they are stopped only for what
+    /// they wrote to meanwhile: large ones, where the kernel can tell (Linux 6.7)
+    #[arg(long, value_name = "WHICH", default_value = "auto")]
+    copy_ahead: Ahead,
+
     /// Has CRIU write memory itself, while it is stopped
     #[arg(long, conflicts_with_all = ["incremental", "compress", "buffer"])]
     stock: bool,
@@ -197,6 +202,23 @@ fn compression(text: &str) -> Result<Compress, UnknownPageCompression> {
     match text {
         "none" => Ok(Compress(None)),
         other => other.parse().map(|how| Compress(Some(how))),
+    }
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Ahead {
+    Auto,
+    Always,
+    Never,
+}
+
+impl From<Ahead> for CopyAhead {
+    fn from(ahead: Ahead) -> Self {
+        match ahead {
+            Ahead::Auto => Self::Auto,
+            Ahead::Always => Self::Always,
+            Ahead::Never => Self::Never,
+        }
     }
 }
 
@@ -308,6 +330,7 @@ impl Dumping {
             .link_remap(self.link_remap)
             .incremental(self.incremental)
             .compress(self.compress.and_then(|it| it.0))
+            .copy_ahead(self.copy_ahead.into())
             .stock(self.stock);
         if let Some(size) = self.buffer {
             create = create.buffer(size);

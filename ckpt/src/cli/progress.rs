@@ -116,6 +116,15 @@ impl Progress {
                 }
                 self.line(&format!("{text}; {decision}"));
             }
+            Event::Ahead(Some(round)) => {
+                let (copied, left) = (HumanBytes(round.bytes), HumanBytes(round.remaining));
+                self.line(&format!(
+                    "{copied} copied ahead, {left} written to meanwhile"
+                ));
+            }
+            Event::Ahead(None) => {
+                self.line("what was copied ahead is of no use: it writes as fast as that");
+            }
             Event::Running {
                 frozen: Some(frozen),
             } => {

@@ -100,7 +100,8 @@ fn text(output: &mut Output, checkpoint: &Checkpoint) -> io::Result<()> {
     }
     if let Some(copied) = &manifest.pre_copy {
         line("pre-copy", words::rounds(copied))?;
-        for (number, round) in (1..).zip(&copied.rounds) {
+        let rounds = copied.rounds.iter().filter(|_| copied.stopped_by != "once");
+        for (number, round) in (1..).zip(rounds) {
             let (bytes, left) = (words::size(round.bytes), words::size(round.remaining));
             let mut told = format!("round {number}: {bytes}, {left} written meanwhile");
             if let Some(frozen) = round.frozen {

@@ -25,6 +25,10 @@ pub(super) fn duration(time: Duration) -> String {
 
 /// How a pre-copy ended, such as `2 rounds before it, expected to be stopped for 35 ms`.
 pub(super) fn rounds(copied: &PreCopied) -> String {
+    if let ("once", [round]) = (&*copied.stopped_by, &copied.rounds[..]) {
+        let (bytes, left) = (size(round.bytes), size(round.remaining));
+        return format!("{bytes} copied ahead, {left} written to meanwhile");
+    }
     let mut told = count(copied.rounds.len(), "round", "rounds") + " before it";
     if !copied.converged {
         told += match &*copied.stopped_by {

@@ -35,15 +35,19 @@ pub struct UnknownBufferSize {
 }
 
 impl BufferSize {
-    /// In bytes. Without one, what the tree has resident and some on top, but no more than a
-    /// half of what is available.
+    /// In bytes. Without one, [what holds](Self::that_holds) the tree.
     pub(super) fn bytes(this: Option<Self>, resident: u64) -> u64 {
-        let available = available();
         match this {
             Some(Self::Bytes(bytes)) => bytes,
-            Some(Self::Percent(percent)) => available / 100 * u64::from(percent),
-            None => (resident + (resident / 4).min(ON_TOP)).min(available / SHARE),
+            Some(Self::Percent(percent)) => available() / 100 * u64::from(percent),
+            None => Self::that_holds(resident),
         }
+    }
+
+    /// What a buffer has that is not told its size, for a tree with so much resident memory:
+    /// that and some on top, but no more than a half of what is available. In bytes.
+    pub fn that_holds(resident: u64) -> u64 {
+        (resident + (resident / 4).min(ON_TOP)).min(available() / SHARE)
     }
 }
 

@@ -9,7 +9,7 @@ use criu_images::source::{Folder, Source as _};
 use criu_stream::{Batch, Item, Target};
 
 use crate::error::Result;
-use crate::manifest::{FileRecord, Hasher, IMAGES};
+use crate::manifest::{FileRecord, Hasher};
 
 /// A digest for each pagemap's pages, as CRIU keeps them: one after the other.
 #[derive(Debug, Clone, Default)]
@@ -34,11 +34,11 @@ impl Digests {
         update(&mut all, content, length);
     }
 
-    /// What is in the pages images of this folder.
+    /// What is in the pages images of this folder, which has that name in its checkpoint.
     ///
     /// # Errors
     /// When a pagemap cannot be read.
-    pub(super) fn records(&self, images: &Path) -> Result<Vec<FileRecord>> {
+    pub(super) fn records(&self, images: &Path, name: &str) -> Result<Vec<FileRecord>> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = Folder::open(images)?;
         let mut records = Vec::new();
@@ -52,7 +52,7 @@ impl Digests {
             };
             let (blake3, bytes) = hasher.finish();
             records.push(FileRecord {
-                path: format!("{IMAGES}/pages-{}.img", head.pages_id),
+                path: format!("{name}/pages-{}.img", head.pages_id),
                 bytes,
                 blake3,
             });

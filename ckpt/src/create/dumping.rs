@@ -243,7 +243,7 @@ fn look_through(staging: &Staging, listener: &Listener<'_>) -> Result<()> {
 
 /// Tells how many pages have come and gone, as long as that changes, until the other end of
 /// the channel is gone.
-fn tell(counts: &Counts, listener: &Listener<'_>, end: &mpsc::Receiver<()>) {
+pub(super) fn tell(counts: &Counts, listener: &Listener<'_>, end: &mpsc::Receiver<()>) {
     let begun = Instant::now();
     let mut told = (0, 0);
     loop {

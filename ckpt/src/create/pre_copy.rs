@@ -12,7 +12,7 @@ use criu_rpc::{Criu, Pid, PidfdStore, PreDump, PreDumpChain, PreDumpMode};
 
 use super::Create;
 use super::dumping::failed;
-use super::tally::{self, page_size};
+use super::tally::{self, page_size, per_second};
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
 use crate::manifest::{CopiedRound, PreCopied, ROUNDS};
@@ -304,11 +304,6 @@ fn ended(decision: Decision) -> Option<(bool, &'static str)> {
 /// None without any bandwidth.
 fn predicted(verdict: &Verdict) -> Option<Duration> {
     Duration::try_from_secs_f64(verdict.downtime).ok()
-}
-
-fn per_second(bytes: u64, time: Duration) -> u64 {
-    let rate = u128::from(bytes) * 1_000_000 / time.as_micros().max(1);
-    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 /// Bytes that a process has in memory; none if it is gone.

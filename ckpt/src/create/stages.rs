@@ -29,6 +29,13 @@ impl Tasks {
         }
     }
 
+    /// The PIDs of all that are in the namespace of the root, in that and here.
+    pub(super) fn of_root(&self) -> impl Iterator<Item = (u32, u32)> {
+        let same = |pid| self.namespace.is_some() && namespace(pid) == self.namespace;
+        let all = self.here.iter().map(|(inner, here)| (*inner, *here));
+        all.filter(move |(_, here)| same(*here))
+    }
+
     /// Where the memory of a task is anonymous, while it is stopped; nothing if it is none of
     /// those that were there before.
     fn anonymous(&self, inner_pid: u32) -> Vec<AddrRange> {

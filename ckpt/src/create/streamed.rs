@@ -11,11 +11,12 @@ use criu_stream::{
     Buffer, Compressed, Dedup, Files, PageServer, Parent, Saved, Sink, Taken, Written,
 };
 
+use super::ahead::Ahead;
 use super::digests::Digests;
 use super::memory::{Counts, Memory};
 use super::stages::{Areas, Handed, Received, Tasks};
 use crate::error::{Error, Result};
-use crate::manifest::{FileRecord, Manifest, PageCompression};
+use crate::manifest::{FileRecord, IMAGES, Manifest, PageCompression};
 use crate::stream::connection;
 
 /// How pages are to be kept.
@@ -33,6 +34,8 @@ pub(super) struct Plan {
     pub(super) goes_on: bool,
     /// The tasks of the tree.
     pub(super) tasks: Tasks,
+    /// What was copied before, if something was.
+    pub(super) ahead: Option<Ahead>,
 }
 
 /// Bytes that are being written while the next are looked through.
@@ -48,6 +51,9 @@ pub(super) struct Streamed<S> {
     digests: Option<Digests>,
     images: PathBuf,
     buffer: u64,
+    ahead: Option<Ahead>,
+    /// Ends watching the tree, meanwhile.
+    ending: Option<JoinHandle<()>>,
 }
 
 enum State<S> {
@@ -82,8 +88,7 @@ fn through(
     let known = areas.clone();
     // Compressed files are read again: they hold something else.
     let digests = plan.compression.is_none().then(Digests::default);
-    let last = Buffer::new(WRITING, last)?.eager();
-    let handed = Handed::new(last, Arc::clone(&counts), digests.clone());
+    let handed = handed(last, &counts, digests.clone())?;
     let mut dedup = Dedup::new(handed)
         // A later dump may refer to each page of this one.
         .zeros(!plan.tracked)
@@ -102,13 +107,28 @@ fn through(
     if let Some(parent) = plan.unchanged_since {
         server = server.parent(parent);
     }
+    if let Some(ahead) = &plan.ahead {
+        server = server.at_hand(ahead.tell());
+    }
     Ok(Box::new(Streamed {
         state: State::Planned(Box::new(server)),
         counts,
         digests,
         images: images.to_owned(),
         buffer: held,
+        ahead: plan.ahead,
+        ending: None,
     }))
+}
+
+/// What is handed to this is digested, and written by another thread.
+pub(super) fn handed<S: Sink + 'static>(
+    last: S,
+    counts: &Arc<Counts>,
+    digests: Option<Digests>,
+) -> Result<Handed<Buffer<S>>> {
+    let last = Buffer::new(WRITING, last)?.eager();
+    Ok(Handed::new(last, Arc::clone(counts), digests))
 }
 
 impl<S: Sink + 'static> Streamed<S> {
@@ -145,14 +165,21 @@ impl<S: Sink<Receipt = Receipt> + 'static> Memory for Streamed<S> {
         let Some(taken) = self.join()? else {
             return Err(criu_stream::Error::Failed.into());
         };
+        let ahead = self.ahead.take().map(|ahead| {
+            let spared = ahead.spared();
+            // The kernel takes its watch off each page, which takes its time.
+            self.ending = Some(thread::spawn(|| drop(ahead)));
+            spared
+        });
+        let ahead = ahead.unwrap_or_default();
         let raw = taken.bytes;
         let (saved, _) = taken.sink.finish()?;
         manifest.sizes.raw = Some(raw);
-        manifest.sizes.zero_pages = Some(saved.zero);
-        manifest.sizes.parent_pages = Some(saved.parent);
+        manifest.sizes.zero_pages = Some(saved.zero + ahead.zero);
+        manifest.sizes.parent_pages = Some(saved.parent + ahead.parent);
         manifest.options.buffer = Some(self.buffer);
         match &self.digests {
-            Some(digests) => digests.records(&self.images),
+            Some(digests) => digests.records(&self.images, IMAGES),
             None => Ok(Vec::new()),
         }
     }
@@ -180,6 +207,9 @@ impl<S> Drop for Streamed<S> {
             // Whoever has the other end.
             let _ = rustix::net::shutdown(socket.as_fd(), rustix::net::Shutdown::Both);
             drop(server.join());
+        }
+        if let Some(ending) = self.ending.take() {
+            drop(ending.join());
         }
     }
 }

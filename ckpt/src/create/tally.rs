@@ -1,6 +1,7 @@
 //! What CRIU counted, and how much of that is of one dump.
 
 use std::path::Path;
+use std::time::Duration;
 
 use criu_images::source::{Folder, Source as _};
 use criu_images::track::{DirtySet, DumpedRound};
@@ -57,6 +58,12 @@ pub(super) fn of_last(now: Stats, before: Option<&Stats>, pages: u64) -> Stats {
         shpages_written: less(now.shpages_written, before.shpages_written),
         ..now
     }
+}
+
+/// Bytes a second.
+pub(super) fn per_second(bytes: u64, time: Duration) -> u64 {
+    let rate = u128::from(bytes) * 1_000_000 / time.as_micros().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
 }
 
 pub(super) fn page_size() -> PageSize {

@@ -17,8 +17,9 @@ pub struct PreCopied {
     pub rounds: Vec<CopiedRound>,
     /// Whether what was aimed at was reached.
     pub converged: bool,
-    /// Why there was no other round: `downtime`, `floor` or `skipped`, which were aimed at;
-    /// `rounds`, `growth`, `seconds` or `bytes`, which were bounds.
+    /// Why there was no other round: `once` if memory was
+    /// [copied ahead](crate::Create::copy_ahead); else `downtime`, `floor` or `skipped`, which
+    /// were aimed at; `rounds`, `growth`, `seconds` or `bytes`, which were bounds.
     pub stopped_by: String,
     /// How long the tree was expected to be stopped for the dump; how long it really was is
     /// in [`Times::frozen`](super::Times::frozen).
@@ -26,14 +27,14 @@ pub struct PreCopied {
     pub predicted: Option<Duration>,
 }
 
-/// A round: a pre-dump of CRIU's, and what was written meanwhile.
+/// A round: a pre-dump of CRIU's, or a copy of ours, and what was written meanwhile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct CopiedRound {
     /// Pages that were copied.
     pub pages: u64,
-    /// Pages that had not changed since the round before.
+    /// Pages that had not changed since the round before, or that the parent has.
     pub skipped: u64,
     /// Bytes that were copied.
     pub bytes: u64,

@@ -138,6 +138,11 @@ impl Staging {
         Ok(path)
     }
 
+    /// Removes all rounds again.
+    pub(crate) fn drop_rounds(&self) -> Result<()> {
+        clear(&self.path.join(ROUNDS))
+    }
+
     /// Takes the digests of a round's files, and writes them to the disk, while something else
     /// is done: nothing of that is left to do for the commit, for which a tree may wait.
     pub(crate) fn keep_round(&mut self, number: usize) {
@@ -207,10 +212,10 @@ impl Staging {
         Ok(Line::new(self.images(), &ancestors))
     }
 
-    /// Makes the link to the parent it is [based on](Self::based_on) at once, where it is not
-    /// CRIU that makes it.
-    pub(crate) fn link(&self) -> Result<()> {
-        self.link_parent(self.parent.as_ref().map(|(parent, _)| parent), 0)
+    /// Makes the links to its rounds, and to the parent it is [based on](Self::based_on), at
+    /// once, where it is not CRIU that makes them.
+    pub(crate) fn link(&self, rounds: usize) -> Result<()> {
+        self.link_parent(self.parent.as_ref().map(|(parent, _)| parent), rounds)
     }
 
     /// Makes it a checkpoint: digests are taken of all files, everything is written to the

@@ -61,6 +61,12 @@ fn each_document_of_a_checkpoint_is_as_the_contract_says() {
         &format!("create {pid} next --leave-running --incremental"),
     );
     assert_eq!(made["manifest"]["parent"]["name"], "first");
+    let made = document(
+        &bench,
+        "create",
+        &format!("create {pid} ahead --leave-running --copy-ahead always"),
+    );
+    assert_eq!(made["manifest"]["pre_copy"]["stopped_by"], "once");
     document(
         &bench,
         "create",

@@ -19,13 +19,15 @@ const SEED: u64 = 0x5eed_0008;
 
 /// The ways of which each is broken off: those with a small buffer write while the tree is
 /// stopped.
-const WAYS: [&str; 6] = [
+const WAYS: [&str; 8] = [
     "",
     "--buffer 4M",
     "--leave-running",
     "--leave-running --buffer 4M",
     "--leave-running --incremental --compress lz4",
     "--compress zstd --buffer 4M",
+    "--copy-ahead always",
+    "--leave-running --incremental --copy-ahead always",
 ];
 
 fn started(bench: &Bench, line: &str) -> Child {
@@ -207,7 +209,12 @@ fn memory_stays_within_the_buffer_whatever_the_target_has() {
     let bench = Bench::new();
     // A child shares it, and so has it, too.
     let holder = Holder::start(&bench, 256);
-    for way in ["", "--incremental", "--compress lz4"] {
+    for way in [
+        "",
+        "--copy-ahead never",
+        "--incremental --copy-ahead never",
+        "--compress lz4 --copy-ahead never",
+    ] {
         let name = format!("c{}", way.len());
         let line = format!(
             "create {} {name} --leave-running --buffer 64M {way}",
