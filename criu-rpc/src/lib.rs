@@ -41,6 +41,7 @@
 //! `CAP_CHECKPOINT_RESTORE` and `CAP_SYS_PTRACE`.
 
 mod apart;
+mod awake;
 mod cancel;
 mod cause;
 mod criu;

@@ -63,6 +63,8 @@ pub struct Prepared<'a> {
     pub(crate) hook: Option<Hook<'a>>,
     pub(crate) follower: Option<Follower<'a>>,
     pub(crate) stop: Stop,
+    /// Whether processors are to be quick meanwhile.
+    pub(crate) awake: bool,
 }
 
 impl fmt::Debug for Prepared<'_> {
@@ -90,6 +92,7 @@ impl Prepared<'_> {
             hook: None,
             follower: None,
             stop: Stop::default(),
+            awake: false,
         }
     }
 }

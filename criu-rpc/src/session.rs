@@ -34,6 +34,7 @@ use exchange::{Exchange, Next};
 use settle::look_over;
 use wait::{Block, Wait, block_on};
 
+use crate::awake::Awake;
 use crate::cancel::Stop;
 use crate::cause::Cause;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
@@ -41,6 +42,7 @@ use crate::log;
 use crate::operation::Operation;
 use crate::program::Program;
 use crate::progress::Follower;
+use crate::proto;
 use crate::reply::{Command, Outcome, SelfDumped, Version};
 use crate::request::{Folders, Prepared, Request, Sealed, SelfDump, VersionQuery};
 use crate::since;
@@ -160,6 +162,7 @@ struct Session<'a> {
     folders: Option<Folders<'a>>,
     follower: Option<Follower<'a>>,
     stop: Stop,
+    awake: Awake,
 }
 
 /// What a session waits for.
@@ -182,6 +185,11 @@ impl<'a> Session<'a> {
     /// Sends a request.
     fn new(connection: Connection, prepared: Prepared<'a>) -> Result<Self, Error> {
         let message = wire::encode(&prepared.message, &prepared.raw);
+        let awake = if prepared.awake {
+            Awake::begin()
+        } else {
+            Awake::no()
+        };
         connection.send(prepared.operation, &message)?;
         Ok(Self {
             exchange: Exchange::new(
@@ -195,6 +203,7 @@ impl<'a> Session<'a> {
             folders: prepared.folders,
             follower: prepared.follower,
             stop: prepared.stop,
+            awake,
         })
     }
 
@@ -245,9 +254,14 @@ impl<'a> Session<'a> {
                 Event::Closed => return Ok(Answer::None),
                 Event::Cancelled(reason) => return Ok(Answer::Cancelled(reason)),
             };
-            let next = wire::decode(&datagram.bytes)
-                .and_then(|response| self.exchange.take(response, datagram.fd))
-                .map_err(|source| self.protocol(source))?;
+            let response = wire::decode(&datagram.bytes);
+            let response = response.map_err(|source| self.protocol(source))?;
+            if self.exchange.has_hook() && is_last(&response) {
+                // What that does now may take long.
+                self.awake.end();
+            }
+            let next = self.exchange.take(response, datagram.fd);
+            let next = next.map_err(|source| self.protocol(source))?;
             self.follow();
             if let (Next::Send(_), Some(follower)) = (&next, &mut self.follower)
                 && let Some(stage) = self.exchange.stage()
@@ -295,8 +309,9 @@ impl<'a> Session<'a> {
             let until = self.stop.until.filter(|_| stoppable);
             let cancel = self.stop.asked().filter(|_| stoppable);
             let tick = self.follower.as_ref().map(|_| Instant::now() + TICK);
+            let moments = [until, tick, self.awake.until()];
             let [message, end, cancelled] = wait
-                .readable([message, end, cancel], until.into_iter().chain(tick).min())
+                .readable([message, end, cancel], moments.into_iter().flatten().min())
                 .await
                 .map_err(|source| self.system("wait for CRIU", source))?;
             if message && let Some(event) = self.heard()? {
@@ -312,6 +327,7 @@ impl<'a> Session<'a> {
             if until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(Event::Cancelled(CancelReason::TimeLimit));
             }
+            self.awake.look();
             self.follow();
         }
     }
@@ -407,6 +423,12 @@ impl<'a> Session<'a> {
             source,
         }
     }
+}
+
+/// Whether it tells of the last stage of a dump: what is left is to let the tree go.
+fn is_last(response: &proto::CriuResp) -> bool {
+    let notify = response.notify.as_ref();
+    notify.and_then(|it| it.script.as_deref()) == Some("post-dump")
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod root {
     mod obstacles;
     mod page_server;
     mod preflight;
+    mod quick;
     mod self_dump;
     mod soak;
     mod stopping;

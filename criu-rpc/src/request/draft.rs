@@ -27,6 +27,7 @@ pub(super) struct Draft<'a> {
     pub(super) hook: Option<Hook<'a>>,
     pub(super) watcher: Option<Watcher<'a>>,
     pub(super) time_limit: Option<Duration>,
+    pub(super) quick_processors: bool,
     pub(super) cancel: Option<Cancel>,
     /// Descriptors that CRIU inherits, in the order of their numbers there.
     inherited: Vec<Inherited>,
@@ -64,6 +65,7 @@ impl<'a> Draft<'a> {
             hook: None,
             watcher: None,
             time_limit: None,
+            quick_processors: true,
             cancel: None,
             inherited: Vec::new(),
             raw: Vec::new(),
@@ -178,6 +180,8 @@ impl<'a> Draft<'a> {
             ..Default::default()
         };
         Ok(Prepared {
+            // In a dump of this process it would be something that is open.
+            awake: self.quick_processors && operation.is_notified(),
             operation,
             message,
             raw: self.raw,

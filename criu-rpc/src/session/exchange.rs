@@ -155,6 +155,11 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Whether somebody is asked at each stage.
+    pub(super) fn has_hook(&self) -> bool {
+        self.hook.is_some()
+    }
+
     /// Whether the request can no longer be stopped: the images of a dump are written and
     /// the hook had its say, or the restored tree runs.
     pub(super) fn is_past_return(&self) -> bool {
