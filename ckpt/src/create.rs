@@ -206,8 +206,9 @@ impl Create {
     }
 
     /// How much memory pages are taken into while the tree is stopped. Without it, what the
-    /// tree has resident and up to 16 MiB on top, but at most half of what is available. What
-    /// does not fit is written while the tree is stopped.
+    /// tree has resident that was not [copied ahead](Self::copy_ahead) and up to 16 MiB on
+    /// top, but at most half of what is available. What does not fit is written while the tree
+    /// is stopped.
     #[must_use]
     pub fn buffer(mut self, size: BufferSize) -> Self {
         self.buffer = Some(size);
@@ -356,6 +357,7 @@ impl Create {
                 compression: self.options.compress,
                 same_as: self.same_as(before.as_ref()),
                 cancel: self.cancel.as_ref(),
+                time_limit: self.time_limit,
                 release: version,
             },
         )?;

@@ -47,6 +47,9 @@ pub struct Machine {
     pub socket_buffer: Option<u64>,
     /// Who gets transparent huge pages: `always`, `madvise` or `never`.
     pub huge_pages: Option<String>,
+    /// Whether processors may be kept from sleeping deeply (`/dev/cpu_dma_latency`), where that
+    /// can be said at all.
+    pub quick_processors: Option<bool>,
     /// Where CRIU keeps what it found out about the kernel.
     pub kerndat: Kerndat,
     /// Options that a configuration file of CRIU's gives to every run.
@@ -123,6 +126,7 @@ impl Machine {
             huge_pages: fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled")
                 .ok()
                 .and_then(|text| chosen(&text)),
+            quick_processors: may_write(Path::new("/dev/cpu_dma_latency")),
             kerndat: kerndat(user),
             criu_config: criu_config(),
             iptables: in_path("iptables-restore"),
@@ -158,6 +162,13 @@ pub(crate) fn kernel_version(release: &str) -> (u32, u32) {
 
 fn number<T: std::str::FromStr>(path: &str) -> Option<T> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Whether a file may be written to; nothing if there is none.
+fn may_write(path: &Path) -> Option<bool> {
+    use rustix::fs::{Access, access};
+    access(path, Access::EXISTS).ok()?;
+    Some(access(path, Access::WRITE_OK).is_ok())
 }
 
 /// The word in brackets: of `always [madvise] never`, the second.

@@ -9,11 +9,12 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use criu_images::track::DirtySet;
 use criu_images::{AddrRange, Chain, Memory, Origin, PageSize};
 use criu_rs_fuzz::{bounded, parent_of_all};
 use criu_stream::{
-    Buffer, Compressed, Compression, Dedup, Files, HeaderSize, Null, PageServer, Parent, Sink,
-    expand,
+    AtHand, Buffer, Compressed, Compression, Dedup, Files, HeaderSize, Null, PageServer, Parent,
+    Sink, expand,
 };
 use libfuzzer_sys::fuzz_target;
 use tempfile::TempDir;
@@ -65,6 +66,19 @@ fn taken<S: Sink>(how: u8, said: &[u8], sink: S) -> Option<S::Receipt> {
         16 => server.headers(HeaderSize::Narrow),
         _ => server,
     };
+    // The parent has nothing of it, so nobody may look at what comes of that.
+    if how & (32 | 3) == 32 {
+        server = server.at_hand(|pid| {
+            let pages = |from: u64, count| {
+                let range = AddrRange::of_pages(from << 12, count, PageSize::KIB4).unwrap();
+                DirtySet::of(PageSize::KIB4, [range])
+            };
+            pid.is_multiple_of(2).then(|| AtHand {
+                in_parent: pages(1, 2),
+                zeros: pages(2, 64),
+            })
+        });
+    }
     let (ours, mut theirs) = UnixStream::pair().unwrap();
     // No more than the socket holds, and so are the answers.
     theirs.set_nonblocking(true).unwrap();

@@ -22,6 +22,7 @@ pub(super) fn judge(
     findings.push(pipes(machine));
     findings.push(socket_buffer(machine));
     findings.push(huge_pages(machine));
+    findings.push(quick_processors(machine));
     findings.push(network_lock(machine, criu));
     findings.push(match machine.kerndat {
         Kerndat::Kept => {
@@ -94,6 +95,22 @@ fn huge_pages(machine: &Machine) -> CheckFinding {
             CheckFinding::green(NAME, format!("{who}: what pages are taken into is of them"))
         }
         None => CheckFinding::green(NAME, "not known"),
+    }
+}
+
+fn quick_processors(machine: &Machine) -> CheckFinding {
+    const NAME: &str = "processor-sleep";
+    match machine.quick_processors {
+        Some(true) => CheckFinding::green(NAME, "kept off while a tree is stopped"),
+        Some(false) => CheckFinding::yellow(
+            NAME,
+            "processors sleep while a tree is stopped, and take their time to go on",
+            "run as root, or let this user write to /dev/cpu_dma_latency",
+        ),
+        None => CheckFinding::green(
+            NAME,
+            "as the machine has it: there is no /dev/cpu_dma_latency",
+        ),
     }
 }
 

@@ -33,6 +33,7 @@ fn machine() -> Machine {
         pipe_max_size: Some(1 << 20),
         socket_buffer: Some(212_992),
         huge_pages: Some("madvise".to_owned()),
+        quick_processors: Some(true),
         kerndat: Kerndat::Kept,
         criu_config: vec![option("network-lock nftables")],
         iptables: true,
@@ -279,6 +280,16 @@ fn what_is_slow() {
         level("huge-pages", |machine, _| machine.huge_pages =
             Some("never".to_owned())),
         Level::Yellow
+    );
+    assert_eq!(
+        level("processor-sleep", |machine, _| machine.quick_processors =
+            Some(false)),
+        Level::Yellow
+    );
+    assert_eq!(
+        level("processor-sleep", |machine, _| machine.quick_processors =
+            None),
+        Level::Green
     );
     let log = found("log-level", |machine, _| {
         machine.criu_config.push(option("verbosity 4"))

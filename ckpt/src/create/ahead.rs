@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use criu_images::track::{
     DirtySet, LiveMemory, Observation, TrackError, Tracker as _, WriteProtect,
@@ -85,6 +85,8 @@ pub(super) struct Copying<'a, 'b> {
     /// What pages are compared with.
     pub(super) same_as: Option<Parent>,
     pub(super) cancel: Option<&'a Cancel>,
+    /// What takes longer is given up.
+    pub(super) time_limit: Option<Duration>,
     /// The release that makes the other images.
     pub(super) release: Version,
 }
@@ -128,8 +130,8 @@ impl Watched {
 
     /// Copies all that is anonymous. The tree runs on whatever happens.
     ///
-    /// Gives nothing if the tree writes so fast that it is of no use, or if it was told to
-    /// stop.
+    /// Gives nothing if the tree writes so fast that it is of no use, or if it takes too long
+    /// or was told to stop.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -164,8 +166,18 @@ impl Watched {
             let (counts, listener) = (&*counts, to.listener);
             scope.spawn(move || tell(counts, listener, &end));
             let form = HeaderSize::of_release(to.release.major, to.release.minor);
-            self.feed(&mut sink, form, counts, to.cancel)
+            let until = to.time_limit.and_then(|limit| begun.checked_add(limit));
+            let stops = || {
+                to.cancel.is_some_and(Cancel::is_asked)
+                    || until.is_some_and(|until| until <= Instant::now())
+            };
+            self.feed(&mut sink, form, counts, stops)
         })?;
+        if !done {
+            drop(sink);
+            to.staging.drop_rounds()?;
+            return Ok(None);
+        }
         let (saved, _) = sink.finish()?;
         let mut stored = lock(&stored);
         for (pid, stored) in stored.drain() {
@@ -174,7 +186,7 @@ impl Watched {
             }
         }
         let (copied, remaining) = self.remaining();
-        let of_use = done && remaining <= copied / 2;
+        let of_use = remaining <= copied / 2;
         let took = begun.elapsed();
         let round = CopiedRound {
             pages: saved.kept,
@@ -212,13 +224,13 @@ impl Watched {
             .collect()
     }
 
-    /// Gives the memory of all tasks to a sink. False if that was to stop.
+    /// Gives the memory of all tasks to a sink. False if that is to stop.
     fn feed(
         &mut self,
         sink: &mut impl Sink,
         form: HeaderSize,
         counts: &Counts,
-        cancel: Option<&Cancel>,
+        stops: impl Fn() -> bool,
     ) -> Result<bool> {
         let mut batch = sink.batch(page_size())?;
         batch.set_headers(form);
@@ -235,7 +247,7 @@ impl Watched {
                 let mut rest = range;
                 while !rest.is_empty() {
                     if batch.is_full() {
-                        if cancel.is_some_and(Cancel::is_asked) {
+                        if stops() {
                             return Ok(false);
                         }
                         counts.took(batch.content().len());
