@@ -489,7 +489,6 @@ impl Create {
             // What is left to take was written to just now, and more may be.
             expected = expected.saturating_sub(ahead.unchanged) + ahead.round.remaining;
         } else if let Some(before) = before {
-            staging.link(0)?;
             same_as = self.same_as(Some(before));
             if !options.incremental {
                 unchanged_since = Some(Parent::of(Chain::clone(before)));

@@ -239,6 +239,12 @@ pub fn anonymous(pid: u32) -> Vec<AddrRange> {
     if numbers.is_none_or(|numbers| numbers.split_whitespace().count() != 1) {
         return Vec::new();
     }
+    anonymous_of(pid)
+}
+
+/// The same of a task that is known to have this PID here, be it in another PID namespace or
+/// not.
+pub(crate) fn anonymous_of(pid: u32) -> Vec<AddrRange> {
     let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
     maps.lines().filter_map(anonymous_range).collect()
 }

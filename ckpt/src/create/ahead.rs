@@ -31,7 +31,7 @@ use crate::error::Result;
 use crate::event::{Event, Listener, Phase};
 use crate::manifest::{CopiedRound, PageCompression, PreCopied, ROUNDS};
 use crate::store::Staging;
-use crate::stream::anonymous;
+use crate::stream::anonymous_of;
 
 /// Which trees have their memory copied ahead: while they run, before they are stopped.
 ///
@@ -186,7 +186,7 @@ impl Watched {
             }
         }
         let (copied, remaining) = self.remaining();
-        let of_use = remaining <= copied / 2;
+        let of_use = copied > 0 && remaining <= copied / 2;
         let took = begun.elapsed();
         let round = CopiedRound {
             pages: saved.kept,
@@ -208,7 +208,6 @@ impl Watched {
             let records = digests.records(&folder, &format!("{ROUNDS}/{ROUND}"))?;
             to.staging.know(records);
         }
-        to.staging.link(ROUND)?;
         Ok(Some(Ahead {
             tasks: Arc::new(Mutex::new(self)),
             spared: Arc::default(),
@@ -220,7 +219,7 @@ impl Watched {
     /// Where the memory of each is anonymous.
     fn areas(&self) -> HashMap<u32, Vec<AddrRange>> {
         let all = self.0.iter();
-        all.map(|(inner, task)| (*inner, anonymous(task.pid)))
+        all.map(|(inner, task)| (*inner, anonymous_of(task.pid)))
             .collect()
     }
 
@@ -240,7 +239,7 @@ impl Watched {
                 Err(TrackError::Gone { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            let areas = DirtySet::of(page_size(), anonymous(task.pid));
+            let areas = DirtySet::of(page_size(), anonymous_of(task.pid));
             let wanted = task.seen.resident.intersection(&areas);
             batch.open(Target::Task(*inner));
             for range in wanted.ranges() {

@@ -231,6 +231,7 @@ fn is_full(folder: &Path) -> bool {
 /// Whether the images are a whole set.
 fn look_through(staging: &Staging, listener: &Listener<'_>) -> Result<()> {
     listener.phase(Phase::Verify);
+    staging.link()?;
     let findings = expanded::verify(&staging.line()?, staging.store().path())?;
     let bad = |finding: &criu_images::Finding| finding.severity >= criu_images::Severity::Error;
     match findings.into_iter().find(bad) {

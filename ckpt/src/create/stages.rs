@@ -10,7 +10,7 @@ use criu_stream::{Batch, Item, Sink, Target};
 use super::digests::Digests;
 use super::memory::Counts;
 use crate::process::Tree;
-use crate::stream::anonymous;
+use crate::stream::anonymous_of;
 
 /// The tasks of a tree by the PID that images know them by, which is that of their own PID
 /// namespace.
@@ -46,7 +46,7 @@ impl Tasks {
                 && self.namespace.is_some()
                 && namespace(*pid) == self.namespace
         };
-        found.filter(same).map_or_else(Vec::new, anonymous)
+        found.filter(same).map_or_else(Vec::new, anonymous_of)
     }
 }
 

@@ -132,10 +132,14 @@ impl Staging {
 
     /// A folder for the images of a round before the dump, counted from 1.
     pub(crate) fn round(&self, number: usize) -> Result<PathBuf> {
-        let path = self.path.join(ROUNDS).join(number.to_string());
+        let path = self.round_path(number);
         let made = DirBuilder::new().mode(0o700).recursive(true).create(&path);
         made.map_err(at(&path))?;
         Ok(path)
+    }
+
+    fn round_path(&self, number: usize) -> PathBuf {
+        self.path.join(ROUNDS).join(number.to_string())
     }
 
     /// Removes all rounds again.
@@ -212,10 +216,12 @@ impl Staging {
         Ok(Line::new(self.images(), &ancestors))
     }
 
-    /// Makes the links to its rounds, and to the parent it is [based on](Self::based_on), at
-    /// once, where it is not CRIU that makes them.
-    pub(crate) fn link(&self, rounds: usize) -> Result<()> {
-        self.link_parent(self.parent.as_ref().map(|(parent, _)| parent), rounds)
+    /// Makes the links to its rounds, and to the parent it is [based on](Self::based_on), as
+    /// the commit will. Not before the dump: a CRIU that finds one wants more there than pages.
+    pub(crate) fn link(&self) -> Result<()> {
+        let rounds = (1..).take_while(|round| self.round_path(*round).is_dir());
+        let parent = self.parent.as_ref().map(|(parent, _)| parent);
+        self.link_parent(parent, rounds.count())
     }
 
     /// Makes it a checkpoint: digests are taken of all files, everything is written to the

@@ -9,7 +9,8 @@ use ckpt::{
     Checkpoint, Children, CopyAhead, Create, Error, Event, Export, Import, PageCompression,
     Restore, Store,
 };
-use criu_rs_tests::{Everything, Scratch, Spawned, eventually};
+use criu_rs_tests::{Everything, Scratch, Spawned, State, eventually};
+use rustix::process::Signal;
 
 use crate::snapshot::{assert_same, snapshot};
 use crate::target::{Target, criu};
@@ -45,6 +46,18 @@ fn assert_ahead(checkpoint: &Checkpoint) {
         manifest.files
     );
     assert!(checkpoint.verify().unwrap().is_good());
+}
+
+fn quiet(command: &mut Command) -> &mut Command {
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.stderr(Stdio::null())
+}
+
+/// Pages that a process has in memory.
+fn resident(pid: i32) -> u64 {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|it| it.parse().ok());
+    pages.unwrap_or(0)
 }
 
 /// How many mappings of a process are watched.
@@ -147,6 +160,58 @@ fn every_kind_of_memory_comes_back() {
     tree.kill_tree().unwrap();
 }
 
+/// Images know it by the PID that it has there.
+#[test]
+#[ignore = "needs root and CRIU: run cargo xtask test"]
+fn a_task_in_a_pid_namespace_of_its_own_comes_back() {
+    const HOLDER: &str = "\
+import mmap, os, signal, sys
+os.setsid()
+size = 8 << 20
+area = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+area[: size // 2] = os.urandom(size // 2)
+area[size // 2 :] = bytes(size // 2)
+os.mkdir(sys.argv[1])
+while True:
+    signal.pause()
+";
+    let scratch = Scratch::new().unwrap();
+    let store = Store::open(scratch.join("store")).unwrap();
+    let mut command = Command::new("unshare");
+    command
+        .args(["-fp", "python3", "-c", HOLDER])
+        .current_dir("/");
+    let outside = Spawned::spawn(quiet(&mut command)).unwrap();
+    let holder = eventually("a holder", PATIENCE, || {
+        let children = format!("/proc/{0}/task/{0}/children", outside.pid());
+        let child = fs::read_to_string(children)?.trim().parse::<i32>().ok();
+        Ok(child.filter(|_| ready.is_dir()))
+    });
+    let holder = Spawned::adopt(holder.unwrap()).unwrap();
+    holder.signal(Signal::STOP).unwrap();
+    eventually("a stopped task", PATIENCE, || {
+        Ok((holder.proc().state() == Some(State::Stopped)).then_some(()))
+    })
+    .unwrap();
+    let before = snapshot(holder.pid());
+    let pid = holder.pid().unsigned_abs();
+    let create = ahead(Create::new(pid, "made".parse().unwrap())).auto(true);
+    let made = create.run(&criu(), &store, |_| ()).unwrap();
+    let manifest = made.manifest();
+    assert!(manifest.pre_copy.is_some());
+    assert!(
+        manifest.sizes.zero_pages >= Some(4 << 8),
+        "{:?}",
+        manifest.sizes
+    );
+    assert!(made.path().join("rounds/1/pagemap-1.img").exists());
+    outside.wait(PATIENCE).unwrap();
+    let tree = Restore::of(&made).run(&criu(), |_| ()).unwrap();
+    let tree = Spawned::adopt(tree.pid().as_raw()).unwrap();
+    assert_same(&before, &snapshot(tree.pid()), 1);
+    tree.kill_tree().unwrap();
+}
+
 #[test]
 #[ignore = "needs root and CRIU: run cargo xtask test"]
 fn of_a_tree_that_writes_as_fast_it_is_of_no_use() {
@@ -163,13 +228,9 @@ while True:
     let store = Store::open(scratch.join("store")).unwrap();
     let mut writer = Command::new("python3");
     writer.args(["-c", WRITER]).current_dir("/");
-    writer.stdin(Stdio::null()).stdout(Stdio::null());
-    writer.stderr(Stdio::null());
-    let writer = Spawned::spawn(&mut writer).unwrap();
+    let writer = Spawned::spawn(quiet(&mut writer)).unwrap();
     eventually("a writer", PATIENCE, || {
-        let resident = fs::read_to_string(format!("/proc/{}/statm", writer.pid()))?;
-        let pages = resident.split(' ').nth(1).and_then(|it| it.parse().ok());
-        Ok((pages > Some(33u64 << 8)).then_some(()))
+        Ok((resident(writer.pid()) > 33 << 8).then_some(()))
     })
     .unwrap();
     let pid = writer.pid().unsigned_abs();
