@@ -178,9 +178,9 @@ while True:
     let scratch = Scratch::new().unwrap();
     let store = Store::open(scratch.join("store")).unwrap();
     let mut command = Command::new("unshare");
-    command
-        .args(["-fp", "python3", "-c", HOLDER])
-        .current_dir("/");
+    let ready = scratch.join("ready");
+    command.args(["-fp", "python3", "-c", HOLDER]).arg(&ready);
+    command.current_dir("/");
     let outside = Spawned::spawn(quiet(&mut command)).unwrap();
     let holder = eventually("a holder", PATIENCE, || {
         let children = format!("/proc/{0}/task/{0}/children", outside.pid());
