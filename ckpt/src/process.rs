@@ -5,7 +5,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -114,6 +115,79 @@ impl Tree {
     }
 }
 
+/// What became of tasks that somebody was about to kill, and who was killed himself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Nobody has killed any.
+    Alive,
+    /// All have ended.
+    Ended,
+    /// Some have, or will, and others have not.
+    Between,
+}
+
+/// How long a task may take to end, or to be seen to.
+const TO_END: Duration = Duration::from_secs(2);
+
+impl Fate {
+    /// That of tasks which all were alive and stood still, so that they had no way to end but to
+    /// be killed.
+    pub(crate) fn of(tasks: &[u32]) -> Self {
+        let until = Instant::now() + TO_END;
+        let settled = Instant::now() + TO_END / 4;
+        loop {
+            let any = tasks.iter().any(|pid| is_ending(*pid));
+            let all = tasks.iter().all(|pid| has_ended(*pid));
+            let now = Instant::now();
+            match (any, all) {
+                (_, true) if !tasks.is_empty() => return Self::Ended,
+                _ if tasks.is_empty() => return Self::Between,
+                (false, _) if now >= settled => return Self::Alive,
+                (true, _) if now >= until => return Self::Between,
+                _ => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+/// The processes of a tree that have not ended.
+pub(crate) fn alive(root: u32) -> Vec<u32> {
+    let tree = Tree::of(root).map_or_else(Vec::new, |tree| tree.tasks);
+    let pids = tree.iter().map(|task| task.pid);
+    pids.filter(|pid| !has_ended(*pid)).collect()
+}
+
+/// Whether it is gone, or waits for its parent to hear of it.
+fn has_ended(pid: u32) -> bool {
+    state(pid).is_none_or(|(state, _)| matches!(state, 'Z' | 'X'))
+}
+
+/// Whether it has ended, is about to, or will when it is let go on.
+fn is_ending(pid: u32) -> bool {
+    /// `PF_EXITING` (`linux/sched.h`).
+    const EXITING: u32 = 4;
+    /// The bit of `SIGKILL` in a set of signals.
+    const KILL: u64 = 1 << 8;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status.lines().filter_map(|line| {
+        let set = line
+            .strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(set.trim(), 16).ok()
+    });
+    let is_killed = pending.fold(0, |all, set| all | set) & KILL != 0;
+    is_killed || has_ended(pid) || state(pid).is_none_or(|(_, flags)| flags & EXITING != 0)
+}
+
+/// The third and ninth field of `/proc/PID/stat`.
+fn state(pid: u32) -> Option<(char, u32)> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(5)?.parse().ok()?))
+}
+
 /// The process that a thread is in, if the number is that of one and of no process.
 pub(crate) fn of_thread(pid: u32) -> Option<u32> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -157,7 +231,9 @@ impl Claim {
 
 #[cfg(test)]
 mod tests {
-    use super::{Claim, Process, Tree};
+    use std::process::Command;
+
+    use super::{Claim, Fate, Process, Tree, alive};
 
     #[test]
     fn a_name_can_look_like_the_rest_of_the_line() {
@@ -167,6 +243,25 @@ mod tests {
         assert_eq!((process.parent, process.session), (3, 5));
         assert_eq!((process.threads, process.started), (9, 77));
         assert!(Process::parse(7, "7 (a) S 1").is_none());
+    }
+
+    #[test]
+    fn tasks_are_alive_or_have_ended_or_some_of_both() {
+        let start = || Command::new("sleep").arg("600").spawn().unwrap();
+        let (mut one, mut two) = (start(), start());
+        let both = [one.id(), two.id()];
+        assert_eq!(alive(std::process::id()).first(), Some(&std::process::id()));
+        assert_eq!(Fate::of(&both), Fate::Alive);
+        one.kill().unwrap();
+        assert_eq!(Fate::of(&both), Fate::Between);
+        two.kill().unwrap();
+        // Nobody has waited for them.
+        assert_eq!(Fate::of(&both), Fate::Ended);
+        assert_eq!(alive(both[0]), [0; 0]);
+        one.wait().unwrap();
+        two.wait().unwrap();
+        assert_eq!(Fate::of(&both), Fate::Ended);
+        assert_eq!(Fate::of(&[]), Fate::Between);
     }
 
     #[test]

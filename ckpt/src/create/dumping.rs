@@ -15,7 +15,7 @@ use crate::error::{Error, Result, at};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded;
 use crate::manifest::{IMAGES, Manifest, is_image};
-use crate::process::Tree;
+use crate::process::{Fate, alive};
 use crate::store::{Checkpoint, Staging, Store};
 
 /// CRIU's log, in the checkpoint's folder.
@@ -127,6 +127,7 @@ impl Job<'_> {
         let progress = |progress| listener.tell(Event::Criu(progress));
         let mut slot = Some(self.staging);
         let mut outcome = None;
+        let mut stopped = Vec::new();
         let request = request.progress(progress).hook(|notice| {
             if *notice.stage() == Stage::PostDump
                 && let Some(mut staging) = slot.take()
@@ -139,6 +140,8 @@ impl Job<'_> {
                         listener.phase(Phase::Commit);
                         staging.commit_some(manifest.clone(), is_image)
                     });
+                // All stand still, so whoever ends from here on was killed.
+                stopped = alive(self.create.pid);
                 let refused = committed.is_err();
                 outcome = Some(committed);
                 if refused {
@@ -158,14 +161,24 @@ impl Job<'_> {
             }
             (_, Some(Err(error))) => Err(error),
             (Err(error), Some(Ok(checkpoint))) => {
-                let error = Error::from(error);
-                // CRIU gave up after all. If the tree lives, that is how it was before; if
-                // not, its checkpoint is all there is of it.
-                if Tree::of(self.create.pid).is_some() {
-                    let names = [checkpoint.name().clone()];
-                    store.remove(&names, crate::store::Children::Refuse)?;
+                match Fate::of(&stopped) {
+                    // CRIU gave up after all, and all is as it was before.
+                    Fate::Alive => {
+                        let names = [checkpoint.name().clone()];
+                        store.remove(&names, crate::store::Children::Refuse)?;
+                        Err(error.into())
+                    }
+                    // It was killed when there was nothing left to do.
+                    Fate::Ended => {
+                        let took = started.elapsed();
+                        let folder = checkpoint.path().to_owned();
+                        let store = store.path();
+                        checkpoint
+                            .complete(|manifest| measure(manifest, &folder, store, counted, took))
+                    }
+                    // The checkpoint is all there is of those that have ended.
+                    Fate::Between => Err(error.into()),
                 }
-                Err(error)
             }
             (Err(error), None) => {
                 // What could not be written is removed with what takes pages.
