@@ -172,7 +172,7 @@ fn is_ending(pid: u32) -> bool {
     let pending = status.lines().filter_map(|line| {
         let set = line
             .strip_prefix("SigPnd:")
-            .or(line.strip_prefix("ShdPnd:"))?;
+            .or_else(|| line.strip_prefix("ShdPnd:"))?;
         u64::from_str_radix(set.trim(), 16).ok()
     });
     let is_killed = pending.fold(0, |all, set| all | set) & KILL != 0;
