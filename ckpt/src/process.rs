@@ -28,6 +28,10 @@ pub(crate) struct Process {
     pub(crate) session: u32,
     pub(crate) name: String,
     pub(crate) threads: u32,
+    /// Its letter, such as `S`.
+    state: char,
+    /// `PF_…` of `linux/sched.h`.
+    flags: u32,
     /// Since the machine was started, in clock ticks.
     started: u64,
 }
@@ -55,8 +59,15 @@ impl Process {
             session: u32::try_from(field(6)?).unwrap_or(0),
             name: name.to_owned(),
             threads: u32::try_from(field(20)?).unwrap_or(0),
+            state: fields.first()?.chars().next()?,
+            flags: u32::try_from(field(9)?).ok()?,
             started: field(22)?,
         })
+    }
+
+    /// Whether it waits for its parent to hear of its end.
+    fn has_ended(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
     }
 }
 
@@ -133,6 +144,9 @@ impl Fate {
     /// That of tasks which all were alive and stood still, so that they had no way to end but to
     /// be killed.
     pub(crate) fn of(tasks: &[u32]) -> Self {
+        if tasks.is_empty() {
+            return Self::Between;
+        }
         let until = Instant::now() + TO_END;
         let settled = Instant::now() + TO_END / 4;
         loop {
@@ -140,8 +154,7 @@ impl Fate {
             let all = tasks.iter().all(|pid| has_ended(*pid));
             let now = Instant::now();
             match (any, all) {
-                (_, true) if !tasks.is_empty() => return Self::Ended,
-                _ if tasks.is_empty() => return Self::Between,
+                (_, true) => return Self::Ended,
                 (false, _) if now >= settled => return Self::Alive,
                 (true, _) if now >= until => return Self::Between,
                 _ => thread::sleep(Duration::from_millis(5)),
@@ -153,13 +166,13 @@ impl Fate {
 /// The processes of a tree that have not ended.
 pub(crate) fn alive(root: u32) -> Vec<u32> {
     let tree = Tree::of(root).map_or_else(Vec::new, |tree| tree.tasks);
-    let pids = tree.iter().map(|task| task.pid);
-    pids.filter(|pid| !has_ended(*pid)).collect()
+    let alive = tree.iter().filter(|task| !task.has_ended());
+    alive.map(|task| task.pid).collect()
 }
 
 /// Whether it is gone, or waits for its parent to hear of it.
 fn has_ended(pid: u32) -> bool {
-    state(pid).is_none_or(|(state, _)| matches!(state, 'Z' | 'X'))
+    Process::read(pid).is_none_or(|process| process.has_ended())
 }
 
 /// Whether it has ended, is about to, or will when it is let go on.
@@ -176,16 +189,9 @@ fn is_ending(pid: u32) -> bool {
         u64::from_str_radix(set.trim(), 16).ok()
     });
     let is_killed = pending.fold(0, |all, set| all | set) & KILL != 0;
-    is_killed || has_ended(pid) || state(pid).is_none_or(|(_, flags)| flags & EXITING != 0)
-}
-
-/// The third and ninth field of `/proc/PID/stat`.
-fn state(pid: u32) -> Option<(char, u32)> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let stat = String::from_utf8_lossy(&stat);
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    Some((state, fields.nth(5)?.parse().ok()?))
+    is_killed
+        || Process::read(pid)
+            .is_none_or(|process| process.has_ended() || process.flags & EXITING != 0)
 }
 
 /// The process that a thread is in, if the number is that of one and of no process.

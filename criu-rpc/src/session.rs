@@ -39,6 +39,7 @@ use crate::cancel::Stop;
 use crate::cause::Cause;
 use crate::error::{CancelReason, Error, Failure, ProtocolError};
 use crate::log;
+use crate::notify::Stage;
 use crate::operation::Operation;
 use crate::program::Program;
 use crate::progress::Follower;
@@ -428,7 +429,7 @@ impl<'a> Session<'a> {
 /// Whether it tells of the last stage of a dump: what is left is to let the tree go.
 fn is_last(response: &proto::CriuResp) -> bool {
     let notify = response.notify.as_ref();
-    notify.and_then(|it| it.script.as_deref()) == Some("post-dump")
+    notify.and_then(|it| it.script.as_deref()) == Some(Stage::PostDump.name())
 }
 
 #[cfg(test)]

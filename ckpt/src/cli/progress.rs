@@ -117,10 +117,7 @@ impl Progress {
                 self.line(&format!("{text}; {decision}"));
             }
             Event::Ahead(Some(round)) => {
-                let (copied, left) = (HumanBytes(round.bytes), HumanBytes(round.remaining));
-                self.line(&format!(
-                    "{copied} copied ahead, {left} written to meanwhile"
-                ));
+                self.line(&super::words::ahead(round));
             }
             Event::Ahead(None) => {
                 self.line("what was copied ahead is of no use: it writes as fast as that");

@@ -100,7 +100,7 @@ fn text(output: &mut Output, checkpoint: &Checkpoint) -> io::Result<()> {
     }
     if let Some(copied) = &manifest.pre_copy {
         line("pre-copy", words::rounds(copied))?;
-        let rounds = copied.rounds.iter().filter(|_| copied.stopped_by != "once");
+        let rounds = copied.rounds.iter().filter(|_| copied.ahead().is_none());
         for (number, round) in (1..).zip(rounds) {
             let (bytes, left) = (words::size(round.bytes), words::size(round.remaining));
             let mut told = format!("round {number}: {bytes}, {left} written meanwhile");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use ckpt::{Manifest, PreCopied, shown};
+use ckpt::{CopiedRound, Manifest, PreCopied, shown};
 
 /// Such as `1.5 MiB`.
 pub(super) fn size(bytes: u64) -> String {
@@ -23,11 +23,16 @@ pub(super) fn duration(time: Duration) -> String {
     }
 }
 
+/// What was copied ahead.
+pub(super) fn ahead(round: &CopiedRound) -> String {
+    let (bytes, left) = (size(round.bytes), size(round.remaining));
+    format!("{bytes} copied ahead, {left} written to meanwhile")
+}
+
 /// How a pre-copy ended, such as `2 rounds before it, expected to be stopped for 35 ms`.
 pub(super) fn rounds(copied: &PreCopied) -> String {
-    if let ("once", [round]) = (&*copied.stopped_by, &copied.rounds[..]) {
-        let (bytes, left) = (size(round.bytes), size(round.remaining));
-        return format!("{bytes} copied ahead, {left} written to meanwhile");
+    if let Some(round) = copied.ahead() {
+        return ahead(round);
     }
     let mut told = count(copied.rounds.len(), "round", "rounds") + " before it";
     if !copied.converged {

@@ -24,7 +24,7 @@ use criu_stream::{
 use super::digests::Digests;
 use super::dumping::tell;
 use super::memory::Counts;
-use super::stages::Tasks;
+use super::stages::{Areas, Tasks};
 use super::streamed::handed;
 use super::tally::{page_size, per_second};
 use crate::error::Result;
@@ -155,9 +155,9 @@ impl Watched {
         let digests = to.compression.is_none().then(Digests::default);
         let kept = Kept::new(handed(last, &counts, digests.clone())?);
         let stored = Arc::clone(&kept.stored);
-        let areas = self.areas();
-        let mut sink =
-            Dedup::new(kept).anonymous(move |pid| areas.get(&pid).cloned().unwrap_or_default());
+        let areas = Areas::default();
+        let known = areas.clone();
+        let mut sink = Dedup::new(kept).anonymous(move |pid| known.take(pid));
         if let Some(parent) = to.same_as {
             sink = sink.parent(parent);
         }
@@ -171,7 +171,7 @@ impl Watched {
                 to.cancel.is_some_and(Cancel::is_asked)
                     || until.is_some_and(|until| until <= Instant::now())
             };
-            self.feed(&mut sink, form, counts, stops)
+            self.feed(&mut sink, &areas, form, counts, stops)
         })?;
         if !done {
             drop(sink);
@@ -204,7 +204,7 @@ impl Watched {
             return Ok(None);
         }
         if let Some(digests) = digests {
-            let folder = to.staging.round(ROUND)?;
+            let folder = to.staging.round_path(ROUND);
             let records = digests.records(&folder, &format!("{ROUNDS}/{ROUND}"))?;
             to.staging.know(records);
         }
@@ -216,17 +216,11 @@ impl Watched {
         }))
     }
 
-    /// Where the memory of each is anonymous.
-    fn areas(&self) -> HashMap<u32, Vec<AddrRange>> {
-        let all = self.0.iter();
-        all.map(|(inner, task)| (*inner, anonymous_of(task.pid)))
-            .collect()
-    }
-
     /// Gives the memory of all tasks to a sink. False if that is to stop.
     fn feed(
         &mut self,
         sink: &mut impl Sink,
+        areas: &Areas,
         form: HeaderSize,
         counts: &Counts,
         stops: impl Fn() -> bool,
@@ -239,8 +233,10 @@ impl Watched {
                 Err(TrackError::Gone { .. }) => continue,
                 Err(error) => return Err(error.into()),
             };
-            let areas = DirtySet::of(page_size(), anonymous_of(task.pid));
-            let wanted = task.seen.resident.intersection(&areas);
+            let anonymous = anonymous_of(task.pid);
+            let wanted = DirtySet::of(page_size(), anonymous.iter().copied());
+            let wanted = task.seen.resident.intersection(&wanted);
+            areas.put(*inner, anonymous);
             batch.open(Target::Task(*inner));
             for range in wanted.ranges() {
                 let mut rest = range;
@@ -335,12 +331,7 @@ impl Ahead {
 
     /// As a manifest tells of it.
     pub(super) fn told(&self) -> PreCopied {
-        PreCopied {
-            rounds: vec![self.round],
-            converged: true,
-            stopped_by: "once".to_owned(),
-            predicted: None,
-        }
+        PreCopied::once(self.round)
     }
 
     /// What was told to be at hand.

@@ -67,7 +67,7 @@ fn namespace(pid: u32) -> Option<String> {
 pub(super) struct Areas(Arc<Mutex<HashMap<u32, Vec<AddrRange>>>>);
 
 impl Areas {
-    fn put(&self, pid: u32, areas: Vec<AddrRange>) {
+    pub(super) fn put(&self, pid: u32, areas: Vec<AddrRange>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.insert(pid, areas);
     }

@@ -27,6 +27,29 @@ pub struct PreCopied {
     pub predicted: Option<Duration>,
 }
 
+impl PreCopied {
+    /// Why there is one round only of what was copied ahead.
+    const ONCE: &str = "once";
+
+    /// What was copied ahead.
+    pub(crate) fn once(round: CopiedRound) -> Self {
+        Self {
+            rounds: vec![round],
+            converged: true,
+            stopped_by: Self::ONCE.to_owned(),
+            predicted: None,
+        }
+    }
+
+    /// The only round, if memory was [copied ahead](crate::Create::copy_ahead).
+    pub fn ahead(&self) -> Option<&CopiedRound> {
+        match &self.rounds[..] {
+            [round] if self.stopped_by == Self::ONCE => Some(round),
+            _ => None,
+        }
+    }
+}
+
 /// A round: a pre-dump of CRIU's, or a copy of ours, and what was written meanwhile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

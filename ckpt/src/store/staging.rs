@@ -138,7 +138,8 @@ impl Staging {
         Ok(path)
     }
 
-    fn round_path(&self, number: usize) -> PathBuf {
+    /// Where that is, or will be.
+    pub(crate) fn round_path(&self, number: usize) -> PathBuf {
         self.path.join(ROUNDS).join(number.to_string())
     }
 
@@ -150,9 +151,8 @@ impl Staging {
     /// Takes the digests of a round's files, and writes them to the disk, while something else
     /// is done: nothing of that is left to do for the commit, for which a tree may wait.
     pub(crate) fn keep_round(&mut self, number: usize) {
-        let root = self.path.clone();
+        let (root, folder) = (self.path.clone(), self.round_path(number));
         self.rounds.push(thread::spawn(move || {
-            let folder = root.join(ROUNDS).join(number.to_string());
             let mut kept = Vec::new();
             for entry in fs::read_dir(&folder).map_err(at(&folder))? {
                 let entry = entry.map_err(at(&folder))?;
