@@ -150,11 +150,15 @@ impl<S: Sink> PageServer<S> {
             messages,
             ..
         } = session;
-        if result.is_err() {
+        if let Err(error) = result {
             // Whoever else holds it must not go on waiting.
             let _ = rustix::net::shutdown(inlet.socket(), Shutdown::Both);
+            return Err(match error {
+                Error::Peer { .. } | Error::Socket { .. } => sink.failure().unwrap_or(error),
+                error => error,
+            });
         }
-        result.map(|()| Taken {
+        Ok(Taken {
             sink,
             bytes,
             at_hand,

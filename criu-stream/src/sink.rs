@@ -23,7 +23,7 @@ pub use tee::{Observer, Tee};
 use criu_images::PageSize;
 
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What pages are received into at once, unless the sink says otherwise: no more than a
 /// core's cache holds, since they are read again right away.
@@ -56,6 +56,15 @@ pub trait Sink: Send {
     /// # Errors
     /// When they are not.
     fn secure(&mut self) -> Result<()>;
+
+    /// Nobody gives it anything any more, for whoever gave has gone. Why it failed itself, if it
+    /// did and could not tell yet: that may be why the other has gone.
+    fn failure(self) -> Option<Error>
+    where
+        Self: Sized,
+    {
+        None
+    }
 
     /// Returns when everything is where it is to stay, on disk if that is a disk.
     ///

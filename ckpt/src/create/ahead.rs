@@ -397,6 +397,10 @@ impl<S: Sink> Sink for Kept<S> {
         self.next.secure()
     }
 
+    fn failure(self) -> Option<criu_stream::Error> {
+        self.next.failure()
+    }
+
     fn finish(self) -> criu_stream::Result<S::Receipt> {
         self.next.finish()
     }

@@ -15,7 +15,7 @@ use crate::error::{Error, Result, at};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded;
 use crate::manifest::{IMAGES, Manifest, is_image};
-use crate::process::{Fate, alive};
+use crate::process::{Fate, alive, kill};
 use crate::store::{Checkpoint, Staging, Store};
 
 /// CRIU's log, in the checkpoint's folder.
@@ -161,7 +161,13 @@ impl Job<'_> {
             }
             (_, Some(Err(error))) => Err(error),
             (Err(error), Some(Ok(checkpoint))) => {
-                match Fate::of(&stopped) {
+                let mut fate = Fate::of(&stopped);
+                if fate == Fate::Between {
+                    // What is left of it is no tree any more, and it was to end.
+                    kill(&stopped);
+                    fate = Fate::of(&stopped);
+                }
+                match fate {
                     // CRIU gave up after all, and all is as it was before.
                     Fate::Alive => {
                         let names = [checkpoint.name().clone()];
@@ -233,7 +239,7 @@ fn no_room(error: criu_rpc::Error, staging: &Staging, log: &str) -> Error {
 }
 
 /// Whether hardly anything can be written below a folder.
-fn is_full(folder: &Path) -> bool {
+pub(super) fn is_full(folder: &Path) -> bool {
     rustix::fs::statvfs(folder).is_ok_and(|stat| {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         // Some file systems do not count files.

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use criu_images::{AddrRange, PageSize};
 use criu_stream::{Batch, Item, Sink, Target};
 
 use super::digests::Digests;
+use super::dumping::is_full;
 use super::memory::Counts;
 use crate::process::Tree;
 use crate::stream::anonymous_of;
@@ -81,15 +83,24 @@ impl Areas {
 /// Before the buffer: the tree is stopped when pages come here.
 pub(super) struct Received<S> {
     next: S,
+    /// Where CRIU writes.
+    folder: PathBuf,
     areas: Areas,
     tasks: Tasks,
     counts: Arc<Counts>,
 }
 
 impl<S> Received<S> {
-    pub(super) fn new(next: S, areas: Areas, tasks: Tasks, counts: Arc<Counts>) -> Self {
+    pub(super) fn new(
+        next: S,
+        folder: &Path,
+        areas: Areas,
+        tasks: Tasks,
+        counts: Arc<Counts>,
+    ) -> Self {
         Self {
             next,
+            folder: folder.to_owned(),
             areas,
             tasks,
             counts,
@@ -117,6 +128,16 @@ impl<S: Sink> Sink for Received<S> {
 
     fn secure(&mut self) -> criu_stream::Result<()> {
         self.next.secure()
+    }
+
+    /// A CRIU that goes away while the disk is full has gone for that, and cannot always say so;
+    /// what was written until then is removed with what is behind this.
+    fn failure(self) -> Option<criu_stream::Error> {
+        let full = is_full(&self.folder).then(|| criu_stream::Error::File {
+            source: rustix::io::Errno::NOSPC.into(),
+            path: self.folder,
+        });
+        self.next.failure().or(full)
     }
 
     fn finish(self) -> criu_stream::Result<S::Receipt> {
@@ -161,6 +182,10 @@ impl<S: Sink> Sink for Handed<S> {
 
     fn secure(&mut self) -> criu_stream::Result<()> {
         self.next.secure()
+    }
+
+    fn failure(self) -> Option<criu_stream::Error> {
+        self.next.failure()
     }
 
     fn finish(self) -> criu_stream::Result<S::Receipt> {

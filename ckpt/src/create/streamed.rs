@@ -102,7 +102,7 @@ fn through(
         buffer = buffer.eager();
     }
     let held = u64::try_from(buffer.bytes()).unwrap_or(u64::MAX);
-    let first = Received::new(buffer, areas, plan.tasks, Arc::clone(&counts));
+    let first = Received::new(buffer, images, areas, plan.tasks, Arc::clone(&counts));
     let mut server = PageServer::new(first);
     if let Some(parent) = plan.unchanged_since {
         server = server.parent(parent);
@@ -191,7 +191,12 @@ impl<S: Sink<Receipt = Receipt> + 'static> Memory for Streamed<S> {
             Err(Error::Pages {
                 source: Peer { .. } | Socket { .. },
             })
-            | Ok(_) => Ok(error),
+            | Ok(None) => Ok(error),
+            // All pages were here, and are being written, to the same disk.
+            Ok(Some(taken)) => taken
+                .sink
+                .failure()
+                .map_or(Ok(error), |ours| Err(ours.into())),
             Err(ours) => Err(ours),
         }
     }

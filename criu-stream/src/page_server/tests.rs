@@ -312,6 +312,30 @@ fn a_sink_that_fails_is_told_in_the_end_and_everything_is_still_received() {
     }
 }
 
+/// A CRIU that fails on the same full disk goes away before it hears of ours.
+#[test]
+fn a_sink_that_has_failed_is_told_when_the_other_side_goes_away() {
+    let dump = |dumper: &mut Dumper<UnixStream>| {
+        dumper.say(open(TASK));
+        assert_eq!(dumper.hear(), [0]);
+        // More than a batch, and less than two.
+        for number in 0..3 {
+            dumper.say(add(number << 20, 256, Run::PRESENT));
+        }
+        dumper.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        dumper.socket.read_to_end(&mut Vec::new()).ok();
+    };
+    let one = || Buffer::new(1, Full).unwrap().eager();
+    let two = Buffer::new(1, one()).unwrap().eager();
+    let errors = [
+        serve(PageServer::new(one()), WIDE, dump).unwrap_err(),
+        serve(PageServer::new(two), WIDE, dump).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::File { .. }), "{error:?}");
+    }
+}
+
 #[test]
 fn files_that_are_not_finished_leave_nothing_and_pagemaps_of_others_stay() {
     let folder = tempfile::tempdir().unwrap();

@@ -201,7 +201,7 @@ fn write_behind<S: Sink>(
         let polite = polite
             .get_or_insert_with(|| !shared.state().eager && rustix::process::nice(POLITE).is_ok());
         match fate {
-            Fate::Dropped => return Err(Error::Failed),
+            Fate::Dropped => return Err(next.failure().unwrap_or(Error::Failed)),
             Fate::Secured if *polite => {
                 *polite = false;
                 // Allowed to some; for others it is slower, no more.
@@ -244,6 +244,15 @@ impl<S: Sink + 'static> Sink for Buffer<S> {
             Some(worker) if worker.is_finished() => Err(self.join().err().unwrap_or(Error::Failed)),
             Some(_) => Ok(()),
             None => Err(Error::Failed),
+        }
+    }
+
+    fn failure(mut self) -> Option<Error> {
+        self.shared.end(Fate::Dropped);
+        match self.join() {
+            Ok(next) => next.failure(),
+            Err(Error::Failed) => None,
+            Err(error) => Some(error),
         }
     }
 

@@ -225,6 +225,10 @@ impl<S: Sink> Sink for Dedup<S> {
         self.next.secure()
     }
 
+    fn failure(self) -> Option<Error> {
+        self.next.failure()
+    }
+
     fn finish(self) -> Result<Self::Receipt> {
         Ok((self.saved, self.next.finish()?))
     }

@@ -1,7 +1,7 @@
 use criu_images::PageSize;
 
 use crate::batch::Batch;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sink::Sink;
 
 /// Gives pages to two sinks, the first of which only looks at them: it must leave the batch
@@ -34,6 +34,10 @@ impl<A: Observer, B: Sink> Sink for Tee<A, B> {
     fn secure(&mut self) -> Result<()> {
         self.0.secure()?;
         self.1.secure()
+    }
+
+    fn failure(self) -> Option<Error> {
+        self.0.failure().or_else(|| self.1.failure())
     }
 
     fn finish(self) -> Result<Self::Receipt> {
