@@ -12,6 +12,7 @@ mod stages;
 mod streamed;
 mod tally;
 
+use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use criu_images::Chain;
 use criu_rpc::{Cancel, Criu, LogLevel, NetworkLock, Version};
 use criu_stream::Parent;
 
-use crate::error::{Error, Result, version_of};
+use crate::error::{Error, Result, standby, version_of};
 use crate::event::{Event, Listener, Phase};
 use crate::expanded::Line;
 use crate::external::external_of_dump;
@@ -31,7 +32,8 @@ use crate::name::CheckpointName;
 use crate::plain::Plain;
 use crate::process::Claim;
 use crate::store::{Checkpoint, Staging, Store};
-use dumping::{Job, Rounds};
+use crate::stream::connection;
+use dumping::{By, Job};
 use memory::{Memory, Stock};
 pub use pre_copy::PreCopy;
 use stages::Tasks;
@@ -313,13 +315,15 @@ impl Create {
         let Some(_claim) = claimed else {
             return Err(Error::Claimed { pid: self.pid });
         };
+        let (pages, theirs) = connection().map_err(|source| Error::PageSocket { source })?;
         // Each takes some milliseconds.
-        let (version, looked) = thread::scope(|scope| {
-            let version = scope.spawn(|| version_of(criu));
+        let (standby, looked) = thread::scope(|scope| {
+            let standby = scope.spawn(|| standby(criu, theirs));
             let looked = self.look(criu, store, &listener);
-            (version.join(), looked)
+            (standby.join(), looked)
         });
-        let version = version.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let standby = standby.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let version = standby.version();
         let (pid, tree) = looked?;
         if self.pre_copy.is_some() {
             PreCopy::look(criu, pid)?;
@@ -362,37 +366,40 @@ impl Create {
             },
         )?;
         manifest.pre_copy = ahead.as_ref().map(Ahead::told);
-        let memory = self.memory(&staging, tasks, parent.as_ref(), before.as_ref(), ahead)?;
+        let memory = self.memory(
+            &staging,
+            pages,
+            tasks,
+            parent.as_ref(),
+            before.as_ref(),
+            ahead,
+        )?;
         // CRIU is told of one only when it has watched for changes itself.
         let mut link = link.filter(|_| !self.options.incremental);
-        let mut rounds = None;
-        if let Some(pre_copy) = &self.pre_copy {
-            let copying = pre_copy::Copying {
-                create: &self,
-                criu,
-                listener: &listener,
-                pid,
-                parent: link,
-            };
-            let copied = pre_copy.copy(&copying, &mut staging)?;
-            manifest.pre_copy = Some(copied.told);
-            rounds = Some(Rounds {
-                chain: copied.chain,
-                pidfds: copied.pidfds,
-                counted: copied.counted,
-            });
-            link = Some(copied.parent);
-        }
+        let by = match &self.pre_copy {
+            None => By::Standby(standby),
+            Some(pre_copy) => {
+                let copying = pre_copy::Copying {
+                    create: &self,
+                    listener: &listener,
+                    pid,
+                    parent: link,
+                };
+                let copied = pre_copy.copy(&copying, standby.pre_dump_chain(), &mut staging)?;
+                manifest.pre_copy = Some(copied.told);
+                link = Some(copied.parent);
+                By::Chain(copied.rounds)
+            }
+        };
         Job {
             create: &self,
-            criu,
+            by,
             store,
             listener: &listener,
             pid,
             staging,
             parent: link,
             manifest,
-            rounds,
         }
         .run(memory)
     }
@@ -467,6 +474,7 @@ impl Create {
     fn memory(
         &self,
         staging: &Staging,
+        pages: UnixStream,
         tasks: Tasks,
         parent: Option<&Checkpoint>,
         before: Option<&Plain>,
@@ -495,6 +503,7 @@ impl Create {
             }
         }
         let plan = Plan {
+            socket: pages,
             buffer: BufferSize::bytes(self.buffer, expected),
             compression: options.compress,
             same_as,

@@ -4,11 +4,12 @@ mod remedy;
 mod wording;
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use criu_images::track::{Fit, TrackError, Way, best_for};
 use criu_images::{Finding, Name};
-use criu_rpc::{Criu, Failure, Version};
+use criu_rpc::{Criu, Failure, Standby, Version};
 
 use crate::archive::ArchiveDefect;
 use crate::name::CheckpointName;
@@ -513,14 +514,25 @@ impl Error {
 
 /// The version of a CRIU. What does not tell it is none.
 pub(crate) fn version_of(criu: &Criu) -> Result<Version> {
+    criu.version().map_err(|error| no_criu(criu, error))
+}
+
+/// Starts CRIU for a dump that is yet to come.
+pub(crate) fn standby(criu: &Criu, pages: OwnedFd) -> Result<Standby> {
+    criu.standby(Some(pages))
+        .map_err(|error| no_criu(criu, error))
+}
+
+/// What it means that a CRIU does not tell its release.
+fn no_criu(criu: &Criu, error: criu_rpc::Error) -> Error {
     use criu_rpc::Error::{Died, Failed, Protocol, Spawn};
-    criu.version().map_err(|error| match error {
+    match error {
         Failed(_) | Died(_) | Protocol { .. } | Spawn { .. } => Error::NotCriu {
             program: criu.path().to_owned(),
             source: Box::new(error),
         },
         other => other.into(),
-    })
+    }
 }
 
 /// Puts a path to what the system said.

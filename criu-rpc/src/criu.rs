@@ -1,18 +1,20 @@
 //! `Criu`: how CRIU is asked.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
 use crate::program::Program;
 use crate::reply::{Features, SelfDumped, Version};
 use crate::request::{Check, FeatureCheck, PageServer, Request, SelfDump, VersionQuery};
-use crate::session::{self, PreDumpChain, RunningPageServer};
+use crate::session::{self, PreDumpChain, RunningPageServer, Standby};
 
 /// A CRIU program. Holds no process and no file: each request starts its own.
 ///
-/// It asks the program for its release once, when a request needs something newer than
-/// CRIU 3.0, and for its [features](Self::features) once, when one needs those.
+/// It asks for the release once, the CRIU that a request was started for, when that needs
+/// something newer than CRIU 3.0; and for its [features](Self::features) once, when a request
+/// needs those.
 #[derive(Debug, Clone)]
 pub struct Criu(Program);
 
@@ -154,6 +156,25 @@ impl Criu {
     /// Begins a chain of pre-dumps. CRIU is started by its first round.
     pub fn pre_dump_chain(&self) -> PreDumpChain {
         PreDumpChain::new(self.0.clone())
+    }
+
+    /// Starts a CRIU for a dump that is yet to come, and waits until it listens, which takes it
+    /// some 5 ms: a quarter of a small dump. `pages` is the socket to a page server that the
+    /// dump may send its pages to ([`PageServerLink::Standby`](crate::PageServerLink::Standby)).
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn standby(&self, pages: Option<OwnedFd>) -> Result<Standby, Error> {
+        Standby::start(&self.0, pages)
+    }
+
+    /// [`standby`](Self::standby), yielding to tokio.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    #[cfg(feature = "tokio")]
+    pub async fn standby_async(&self, pages: Option<OwnedFd>) -> Result<Standby, Error> {
+        Standby::start_async(&self.0, pages).await
     }
 
     /// Starts a page server, and returns when it listens.

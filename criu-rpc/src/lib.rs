@@ -86,5 +86,5 @@ pub use request::{
     JoinNamespace, LogLevel, ManageCgroups, NetworkLock, PageServer, PageServerLink, PidfdStore,
     PreDump, PreDumpMode, RawOption, Request, Restore, SelfDump, Tls, VersionQuery,
 };
-pub use session::{PreDumpChain, RunningPageServer};
+pub use session::{PreDumpChain, RunningPageServer, Standby};
 pub use swrk::Ended;

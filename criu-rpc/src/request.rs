@@ -60,6 +60,8 @@ pub struct Prepared<'a> {
     pub(crate) terminal: Option<BorrowedFd<'a>>,
     /// What CRIU inherits, from the first free number on.
     pub(crate) inherited: Vec<OwnedFd>,
+    /// Whether pages go to a socket that CRIU has by then.
+    pub(crate) to_standby: bool,
     pub(crate) hook: Option<Hook<'a>>,
     pub(crate) follower: Option<Follower<'a>>,
     pub(crate) stop: Stop,
@@ -89,6 +91,7 @@ impl Prepared<'_> {
             folders: None,
             terminal: None,
             inherited: Vec::new(),
+            to_standby: false,
             hook: None,
             follower: None,
             stop: Stop::default(),

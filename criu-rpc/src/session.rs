@@ -14,6 +14,7 @@ mod fuzzing;
 mod page_server;
 mod self_dump;
 mod settle;
+mod standby;
 mod tree;
 mod wait;
 
@@ -22,6 +23,7 @@ pub use chain::PreDumpChain;
 pub use fuzzing::conversation;
 pub use page_server::RunningPageServer;
 pub(crate) use settle::settle_blocking;
+pub use standby::Standby;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -80,80 +82,108 @@ async fn request_with<R: Request>(
 ) -> Result<R::Reply, Error> {
     let prepared = request.prepare()?;
     look_over(criu, &prepared, wait).await?;
-    answer_of::<R>(criu, prepared, wait).await
+    answer_of::<R>(criu, prepared, Which::New, wait).await
 }
 
 async fn answer_of<R: Request>(
     criu: &Program,
     mut prepared: Prepared<'_>,
+    which: Which,
     wait: &impl Wait,
 ) -> Result<R::Reply, Error> {
     let operation = prepared.operation;
-    refuse_too_new(criu, &prepared, wait).await?;
-    let connection = Connection::start(criu, &mut prepared)?;
+    let connection = begin(criu, &mut prepared, which, wait).await?;
     let outcome = Session::new(connection, prepared)?.finish(wait).await?;
     R::answer(outcome).map_err(|source| Error::Protocol { operation, source })
 }
 
-/// Refuses what this CRIU would silently ignore.
+/// Which CRIU is asked.
+enum Which {
+    /// One that is started for it.
+    New,
+    /// One that is started outside our tree.
+    Apart,
+    /// One that waits for it.
+    Waiting(Connection),
+}
+
+/// A CRIU for a request, unless it would silently ignore a part of it. Which release it is, it
+/// is asked itself, if nobody knows yet.
 ///
-/// The message is looked at first, so that the future can move between threads.
-fn refuse_too_new<'c, W: Wait>(
+/// All of the message is looked at first, so that the future can move between threads.
+fn begin<'c, W: Wait>(
     criu: &'c Program,
-    prepared: &Prepared<'_>,
+    prepared: &mut Prepared<'_>,
+    which: Which,
     wait: &'c W,
-) -> impl Future<Output = Result<(), Error>> + use<'c, W> {
+) -> impl Future<Output = Result<Connection, Error>> + use<'c, W> {
     let operation = prepared.operation;
     let stop = prepared.stop.clone();
     let need = since::need(&prepared.message);
-    async move {
-        let Some(need) = need else {
-            return Ok(());
-        };
-        let found = release(criu, stop, wait)
-            .await
-            .map_err(|error| match error {
-                // It was not the question that took too long.
-                Error::Cancelled {
-                    stage,
-                    reason,
-                    ended,
-                    ..
-                } => Error::Cancelled {
-                    operation,
-                    stage,
-                    reason,
-                    ended,
-                },
-                other => other,
-            })?;
-        if found >= need.since {
-            return Ok(());
-        }
-        Err(Error::TooOld {
+    let knows = move |found: Version| match need {
+        Some(need) if found < need.since => Err(Error::TooOld {
             operation,
             option: need.name,
             needs: need.since,
             found,
-        })
+        }),
+        _ => Ok(()),
+    };
+    let known = criu.version();
+    let started = known.map_or(Ok(()), knows).and_then(|()| {
+        let connection = match which {
+            Which::New => Connection::start(criu, prepared)?,
+            Which::Apart => Connection::start_apart(criu, prepared)?,
+            Which::Waiting(connection) => connection,
+        };
+        connection.suits(prepared)?;
+        Ok(connection)
+    });
+    async move {
+        let connection = started?;
+        if need.is_none() || known.is_some() {
+            return Ok(connection);
+        }
+        let told = release(criu, connection, stop, wait).await;
+        let (connection, found) = told.map_err(|error| match error {
+            // It was not the question that took too long.
+            Error::Cancelled {
+                stage,
+                reason,
+                ended,
+                ..
+            } => Error::Cancelled {
+                operation,
+                stage,
+                reason,
+                ended,
+            },
+            other => other,
+        })?;
+        knows(found)?;
+        Ok(connection)
     }
 }
 
-/// The release of a CRIU, asked for once, within the time of the request that needs it.
-async fn release(criu: &Program, stop: Stop, wait: &impl Wait) -> Result<Version, Error> {
-    if let Some(version) = criu.version() {
-        return Ok(version);
-    }
+/// The release of a CRIU that waits for its request, within the time of that.
+async fn release(
+    criu: &Program,
+    connection: Connection,
+    stop: Stop,
+    wait: &impl Wait,
+) -> Result<(Connection, Version), Error> {
     let mut question = Prepared::question(Operation::Version);
+    question.message.keep_open = Some(true);
     question.stop = stop;
-    let connection = Connection::start(criu, &mut question)?;
-    let outcome = Session::new(connection, question)?.finish(wait).await?;
+    connection.bound_output(true);
+    let (connection, outcome) = Session::new(connection, question)?.keep(wait).await?;
+    connection.bound_output(false);
     let version = VersionQuery::answer(outcome).map_err(|source| Error::Protocol {
         operation: Operation::Version,
         source,
     })?;
     criu.learn_version(version);
-    Ok(version)
+    Ok((connection, version))
 }
 
 /// A request on its way. When it is dropped, CRIU ends first, then what it restored.
@@ -440,8 +470,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::time::Instant;
 
-    use super::request_with;
     use super::wait::{Wait, block_on, poll};
+    use super::{Standby, request_with};
     use crate::error::Error;
     use crate::program::Program;
     use crate::request::{FeatureCheck, VersionQuery};
@@ -489,5 +519,10 @@ mod tests {
         };
         let too_much = rustix::process::Signal::XFSZ.as_raw();
         assert_eq!(failure.ended, Ended::Killed(too_much));
+        // Nor can one that would dump if it were: its writes fail.
+        let Err(Error::Died(failure)) = Standby::start(&criu, None) else {
+            panic!("it is no CRIU");
+        };
+        assert_eq!(failure.ended, Ended::Exited(1));
     }
 }

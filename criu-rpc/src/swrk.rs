@@ -103,8 +103,6 @@ pub(crate) struct Start<'a> {
     pub(crate) program: &'a Path,
     /// Whether CRIU reads `/etc/criu/default.conf` and `~/.criu/default.conf`.
     pub(crate) default_config: bool,
-    /// CRIU's end of the socket.
-    pub(crate) socket: OwnedFd,
     /// The terminal that becomes its standard input. Without one, the socket does.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
     /// Whether it is to undo what it did in tasks when it is stopped.
@@ -116,8 +114,8 @@ pub(crate) struct Start<'a> {
 }
 
 impl Swrk {
-    /// Starts `criu swrk FD`.
-    pub(crate) fn spawn(start: Start<'_>) -> io::Result<Self> {
+    /// Starts `criu swrk FD`, with its end of the socket.
+    pub(crate) fn spawn(start: Start<'_>, theirs: OwnedFd) -> io::Result<Self> {
         let output = File::from(rustix::fs::memfd_create(
             "criu-output",
             MemfdFlags::CLOEXEC,
@@ -131,7 +129,7 @@ impl Swrk {
         } else {
             0
         };
-        let mut descriptors = vec![(socket, start.socket.as_fd())];
+        let mut descriptors = vec![(socket, theirs.as_fd())];
         descriptors.extend([(1, output.as_fd()), (2, output.as_fd())]);
         descriptors.extend(start.terminal.map(|terminal| (0, terminal)));
         descriptors.extend((first..).zip(start.inherited.iter().map(AsFd::as_fd)));
@@ -173,21 +171,32 @@ impl Swrk {
                 return Err(errno.into());
             }
         };
-        if start.is_asked {
-            let most = Rlimit {
-                current: Some(ANSWER),
-                maximum: Some(ANSWER),
-            };
-            // It may have ended already.
-            let _ = rustix::process::prlimit(Some(pid.as_rustix()), Resource::Fsize, most);
-        }
-        Ok(Self {
+        let swrk = Self {
             pid,
             pidfd,
             output,
             enters_tasks: start.enters_tasks,
             ended: None,
-        })
+        };
+        if start.is_asked {
+            swrk.bound_output(true);
+        }
+        Ok(swrk)
+    }
+
+    /// Whether it may write no more than an answer needs, or all that we may.
+    pub(crate) fn bound_output(&self, on: bool) {
+        let ours = rustix::process::getrlimit(Resource::Fsize);
+        let most = if on {
+            Rlimit {
+                current: Some(ours.current.map_or(ANSWER, |ours| ours.min(ANSWER))),
+                ..ours
+            }
+        } else {
+            ours
+        };
+        // It may have ended already.
+        let _ = rustix::process::prlimit(Some(self.pid.as_rustix()), Resource::Fsize, most);
     }
 
     pub(crate) fn pid(&self) -> Pid {

@@ -29,6 +29,7 @@ mod root {
     mod quick;
     mod self_dump;
     mod soak;
+    mod standby;
     mod stopping;
     mod table;
     mod terminal;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use criu_rpc::{Criu, Dump, Pid, Restore, Restored};
+use criu_rpc::{Criu, Dump, Dumped, Error, Pid, Restore, Restored};
 use criu_rs_tests::{Proc, Scratch, Settings, Status, Workload, eventually, real_criu};
 
 /// How long init may take to reap what it took in.
@@ -175,8 +175,16 @@ impl Target {
         images: &str,
         options: impl FnOnce(Dump<'static>) -> Dump<'static>,
     ) -> Gone {
-        let dump = options(self.dump(images).leave_running(false));
-        criu().run(dump).unwrap();
+        self.dump_away_by(images, |dump| criu().run(options(dump)))
+    }
+
+    /// The same, by a CRIU of the caller's.
+    pub(crate) fn dump_away_by(
+        self,
+        images: &str,
+        run: impl FnOnce(Dump<'static>) -> Result<Dumped, Error>,
+    ) -> Gone {
+        run(self.dump(images).leave_running(false)).unwrap();
         self.workload.wait_end().unwrap();
         Gone {
             last: self.workload.status().unwrap(),

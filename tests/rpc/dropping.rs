@@ -246,7 +246,7 @@ fn a_page_server_that_is_no_longer_waited_for_ends() {
                 .page_server(PageServer::new(play.images()))
                 .unwrap();
             // As CRIU does when its child ends.
-            let (server_process, criu) = (play.task(), play.peers()[1]);
+            let (server_process, criu) = (play.task(), play.peers()[0]);
             let watch = move || {
                 let ended = || {
                     Ok(matches!(server_process.state(), None | Some(State::Zombie)).then_some(()))

@@ -1,10 +1,12 @@
 //! The two fronts of the crate, so that each test is written once.
 
 use std::future::Future;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use criu_rpc::{
-    Criu, Dump, Dumped, Ended, Error, PageServer, PreDump, PreDumpChain, Request, RunningPageServer,
+    Criu, Dump, Dumped, Ended, Error, PageServer, PreDump, PreDumpChain, Request,
+    RunningPageServer, Standby,
 };
 use criu_rs_tests::{Census, eventually};
 
@@ -46,6 +48,20 @@ impl Front {
         match self {
             Self::Blocking => chain.dump(dump),
             Self::Tokio => on_tokio(chain.dump_async(dump)),
+        }
+    }
+
+    pub(crate) fn standby(self, criu: &Criu, pages: Option<OwnedFd>) -> Result<Standby, Error> {
+        match self {
+            Self::Blocking => criu.standby(pages),
+            Self::Tokio => on_tokio(criu.standby_async(pages)),
+        }
+    }
+
+    pub(crate) fn dump_by(self, standby: Standby, dump: Dump<'_>) -> Result<Dumped, Error> {
+        match self {
+            Self::Blocking => standby.dump(dump),
+            Self::Tokio => on_tokio(standby.dump_async(dump)),
         }
     }
 

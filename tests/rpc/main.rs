@@ -28,5 +28,6 @@ mod release;
 mod replies;
 mod self_dump;
 mod spawn;
+mod standby;
 mod stopping;
 mod wreck;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criu_images::proto::DumpStatsEntry as Stats;
-use criu_rpc::{Criu, Dump, Dumped, Pid, PidfdStore, PreDumpChain, Stage};
+use criu_rpc::{Dump, Dumped, Pid, PidfdStore, PreDumpChain, Stage, Standby};
 
 use super::Create;
 use super::memory::{Counts, Memory};
@@ -30,7 +30,8 @@ const LITTLE: u64 = 64 << 10;
 /// A dump of which all is known but how memory is taken.
 pub(super) struct Job<'a> {
     pub(super) create: &'a Create,
-    pub(super) criu: &'a Criu,
+    /// Which CRIU is asked.
+    pub(super) by: By,
     pub(super) store: &'a Store,
     pub(super) listener: &'a Listener<'a>,
     pub(super) pid: Pid,
@@ -38,7 +39,14 @@ pub(super) struct Job<'a> {
     /// Of the images of the parent, as CRIU wants it.
     pub(super) parent: Option<String>,
     pub(super) manifest: Manifest,
-    pub(super) rounds: Option<Rounds>,
+}
+
+/// The CRIU that dumps.
+pub(super) enum By {
+    /// One that waits for it.
+    Standby(Standby),
+    /// The one that made rounds before.
+    Chain(Rounds),
 }
 
 /// Rounds that were made before.
@@ -87,8 +95,8 @@ impl Job<'_> {
         let folder = self.staging.path().to_owned();
         let request = self.request(memory, &images, &folder)?;
         let progress = |progress| self.listener.tell(Event::Criu(progress));
-        let counted = self.rounds.as_ref().map(|it| it.counted);
-        let dumped = send(self.criu, self.rounds.take(), request.progress(progress));
+        let counted = self.by.counted();
+        let dumped = self.by.dump(request.progress(progress));
         if let Err(error) = dumped {
             let full = is_full(&folder);
             let error = memory.reason(error)?;
@@ -120,8 +128,7 @@ impl Job<'_> {
             listener,
             store,
             mut manifest,
-            criu,
-            rounds,
+            by,
             ..
         } = self;
         let progress = |progress| listener.tell(Event::Criu(progress));
@@ -150,8 +157,8 @@ impl Job<'_> {
             }
             Ok(criu_rpc::Answer::Continue)
         });
-        let counted = rounds.as_ref().map(|it| it.counted);
-        let done = send(criu, rounds, request);
+        let counted = by.counted();
+        let done = by.dump(request);
         match (done, outcome) {
             (Ok(_), Some(Ok(checkpoint))) => {
                 let took = started.elapsed();
@@ -204,19 +211,24 @@ impl Job<'_> {
     }
 }
 
-/// Asks for the dump; the CRIU that made rounds before, if there were any.
-fn send(
-    criu: &Criu,
-    rounds: Option<Rounds>,
-    dump: Dump<'_>,
-) -> std::result::Result<Dumped, criu_rpc::Error> {
-    let Some(Rounds { chain, pidfds, .. }) = rounds else {
-        return criu.run(dump);
-    };
-    chain.dump(match &pidfds {
-        Some(pidfds) => dump.pidfd_store(pidfds),
-        None => dump,
-    })
+impl By {
+    fn dump(self, dump: Dump<'_>) -> std::result::Result<Dumped, criu_rpc::Error> {
+        match self {
+            Self::Standby(standby) => standby.dump(dump),
+            Self::Chain(Rounds { chain, pidfds, .. }) => chain.dump(match &pidfds {
+                Some(pidfds) => dump.pidfd_store(pidfds),
+                None => dump,
+            }),
+        }
+    }
+
+    /// What was counted in rounds before.
+    fn counted(&self) -> Option<Stats> {
+        match self {
+            Self::Standby(_) => None,
+            Self::Chain(rounds) => Some(rounds.counted),
+        }
+    }
 }
 
 /// What CRIU failed with; its log is kept where the next one of that name replaces it.

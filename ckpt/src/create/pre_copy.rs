@@ -4,14 +4,13 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use criu_images::proto::DumpStatsEntry as Stats;
 use criu_images::track::{
     Bound, Bounds, Decision, Policy, Reached, Round, Rule, SoftDirty, TrackError, Verdict,
 };
 use criu_rpc::{Criu, Pid, PidfdStore, PreDump, PreDumpChain, PreDumpMode};
 
 use super::Create;
-use super::dumping::failed;
+use super::dumping::{Rounds, failed};
 use super::tally::{self, page_size, per_second};
 use crate::error::{Error, Result};
 use crate::event::{Event, Listener, Phase};
@@ -93,7 +92,6 @@ impl PreCopy {
 /// Where rounds go, and who hears of them.
 pub(super) struct Copying<'a, 'b> {
     pub(super) create: &'a Create,
-    pub(super) criu: &'a Criu,
     pub(super) listener: &'a Listener<'b>,
     pub(super) pid: Pid,
     /// Of the images of the parent, as CRIU wants it for the dump.
@@ -102,10 +100,7 @@ pub(super) struct Copying<'a, 'b> {
 
 /// Rounds that were made, for the dump that ends them.
 pub(super) struct Copied {
-    pub(super) chain: PreDumpChain,
-    pub(super) pidfds: Option<PidfdStore>,
-    /// What CRIU has counted in all of them.
-    pub(super) counted: Stats,
+    pub(super) rounds: Rounds,
     pub(super) told: PreCopied,
     /// Of the last round, as CRIU wants it for the dump.
     pub(super) parent: String,
@@ -129,7 +124,12 @@ impl PreCopy {
     }
 
     /// Copies round after round, until the policy ends it. The tree runs on whatever happens.
-    pub(super) fn copy(&self, from: &Copying<'_, '_>, staging: &mut Staging) -> Result<Copied> {
+    pub(super) fn copy(
+        &self,
+        from: &Copying<'_, '_>,
+        mut chain: PreDumpChain,
+        staging: &mut Staging,
+    ) -> Result<Copied> {
         from.listener.phase(Phase::PreCopy);
         // CRIU wants it to be that of the parent, if there is one: then it tells tasks apart by
         // when they began.
@@ -137,7 +137,6 @@ impl PreCopy {
             Some(_) => None,
             None => Some(PidfdStore::new().map_err(|source| Error::PageSocket { source })?),
         };
-        let mut chain = from.criu.pre_dump_chain();
         let mut rounds = Vec::new();
         let mut told = PreCopied::default();
         let mut counted = None;
@@ -235,9 +234,11 @@ impl PreCopy {
                 stopped_by.clone_into(&mut told.stopped_by);
                 told.predicted = predicted(&verdict);
                 return Ok(Copied {
-                    chain,
-                    pidfds,
-                    counted: now,
+                    rounds: Rounds {
+                        chain,
+                        pidfds,
+                        counted: now,
+                    },
                     told,
                     parent: format!("../{ROUNDS}/{number}"),
                 });

@@ -17,10 +17,11 @@ use super::memory::{Counts, Memory};
 use super::stages::{Areas, Handed, Received, Tasks};
 use crate::error::{Error, Result};
 use crate::manifest::{FileRecord, IMAGES, Manifest, PageCompression};
-use crate::stream::connection;
 
 /// How pages are to be kept.
 pub(super) struct Plan {
+    /// Where CRIU sends them.
+    pub(super) socket: UnixStream,
     /// Bytes of the buffer.
     pub(super) buffer: u64,
     pub(super) compression: Option<PageCompression>,
@@ -57,7 +58,7 @@ pub(super) struct Streamed<S> {
 }
 
 enum State<S> {
-    Planned(Box<PageServer<S>>),
+    Planned(Box<PageServer<S>>, UnixStream),
     Serving(JoinHandle<criu_stream::Result<Taken<S>>>, UnixStream),
     Done,
 }
@@ -111,7 +112,7 @@ fn through(
         server = server.at_hand(ahead.tell());
     }
     Ok(Box::new(Streamed {
-        state: State::Planned(Box::new(server)),
+        state: State::Planned(Box::new(server), plan.socket),
         counts,
         digests,
         images: images.to_owned(),
@@ -147,10 +148,9 @@ impl<S: Sink + 'static> Streamed<S> {
 
 impl<S: Sink<Receipt = Receipt> + 'static> Memory for Streamed<S> {
     fn connect<'a>(&mut self, dump: Dump<'a>) -> Result<Dump<'a>> {
-        let State::Planned(server) = std::mem::replace(&mut self.state, State::Done) else {
+        let State::Planned(server, ours) = std::mem::replace(&mut self.state, State::Done) else {
             return Err(criu_stream::Error::Failed.into());
         };
-        let (ours, theirs) = connection().map_err(|source| Error::PageSocket { source })?;
         let end = ours.try_clone();
         let end = end.map_err(|source| Error::PageSocket { source })?;
         let server = thread::Builder::new()
@@ -158,7 +158,7 @@ impl<S: Sink<Receipt = Receipt> + 'static> Memory for Streamed<S> {
             .spawn(move || server.serve(ours))
             .map_err(criu_stream::Error::Thread)?;
         self.state = State::Serving(server, end);
-        Ok(dump.page_server(PageServerLink::Socket(theirs)))
+        Ok(dump.page_server(PageServerLink::Standby))
     }
 
     fn settle(&mut self, manifest: &mut Manifest) -> Result<Vec<FileRecord>> {

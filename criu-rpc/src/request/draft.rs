@@ -31,6 +31,8 @@ pub(super) struct Draft<'a> {
     pub(super) cancel: Option<Cancel>,
     /// Descriptors that CRIU inherits, in the order of their numbers there.
     inherited: Vec<Inherited>,
+    /// Whether pages go to a socket that CRIU has by then.
+    to_standby: bool,
     /// Encoded options that follow those of the message.
     pub(super) raw: Vec<u8>,
     /// The first value that CRIU would refuse; reported when the request is run, so that
@@ -68,6 +70,7 @@ impl<'a> Draft<'a> {
             quick_processors: true,
             cancel: None,
             inherited: Vec::new(),
+            to_standby: false,
             raw: Vec::new(),
             refused: None,
         }
@@ -97,6 +100,7 @@ impl<'a> Draft<'a> {
     pub(super) fn page_server(&mut self, link: PageServerLink) {
         self.inherited
             .retain(|inherited| !matches!(inherited.key, InheritedKey::PageServer));
+        self.to_standby = matches!(link, PageServerLink::Standby);
         match link {
             PageServerLink::Tcp { address, port } => {
                 self.options.ps = Some(proto::CriuPageServerInfo {
@@ -109,6 +113,12 @@ impl<'a> Draft<'a> {
                 self.inherited.push(Inherited {
                     fd,
                     key: InheritedKey::PageServer,
+                });
+            }
+            PageServerLink::Standby => {
+                self.options.ps = Some(proto::CriuPageServerInfo {
+                    fd: Some(swrk::first_inherited(false)),
+                    ..Default::default()
                 });
             }
         }
@@ -188,6 +198,7 @@ impl<'a> Draft<'a> {
             folders: Some(folders),
             terminal: self.terminal,
             inherited,
+            to_standby: self.to_standby,
             hook: self.hook,
             follower: self.watcher.map(Follower::new),
             stop,

@@ -3,12 +3,12 @@
 use super::connection::Connection;
 use super::settle::look_over;
 use super::wait::{Block, Wait, block_on};
-use super::{Session, refuse_too_new};
+use super::{Session, Which, answer_of, begin};
 use crate::error::Error;
 use crate::program::Program;
 use crate::proto;
 use crate::reply::Dumped;
-use crate::request::{Dump, PreDump, Prepared, Sealed};
+use crate::request::{Dump, PreDump, Sealed};
 
 /// Pre-dumps of one tree, and the dump that ends them, on one CRIU (`PRE_DUMP`, CRIU 1.2).
 ///
@@ -32,7 +32,7 @@ use crate::request::{Dump, PreDump, Prepared, Sealed};
 #[must_use = "dropping it ends the chain without a dump"]
 pub struct PreDumpChain {
     criu: Program,
-    /// From the first round on.
+    /// From the first round on, unless a CRIU was in standby.
     connection: Option<Connection>,
 }
 
@@ -41,6 +41,14 @@ impl PreDumpChain {
         Self {
             criu,
             connection: None,
+        }
+    }
+
+    /// On a CRIU that waits.
+    pub(super) fn on(criu: Program, connection: Connection) -> Self {
+        Self {
+            criu,
+            connection: Some(connection),
         }
     }
 
@@ -83,13 +91,10 @@ impl PreDumpChain {
         // The request that keeps CRIU waiting for the next one.
         prepared.message.set_type(proto::CriuReqType::PreDump);
         look_over(&self.criu, &prepared, wait).await?;
-        let criu = self.criu.clone();
-        refuse_too_new(&criu, &prepared, wait).await?;
-        let (connection, _) = self.session(prepared)?.keep(wait).await?;
-        Ok(Self {
-            criu,
-            connection: Some(connection),
-        })
+        let which = self.connection.map_or(Which::New, Which::Waiting);
+        let connection = begin(&self.criu, &mut prepared, which, wait).await?;
+        let (connection, _) = Session::new(connection, prepared)?.keep(wait).await?;
+        Ok(Self::on(self.criu, connection))
     }
 
     async fn last(self, dump: Dump<'_>, wait: &impl Wait) -> Result<Dumped, Error> {
@@ -99,26 +104,8 @@ impl PreDumpChain {
             options.track_mem.get_or_insert(true);
         }
         look_over(&self.criu, &prepared, wait).await?;
-        let operation = prepared.operation;
-        refuse_too_new(&self.criu, &prepared, wait).await?;
-        let outcome = self.session(prepared)?.finish(wait).await?;
-        Dump::answer(outcome).map_err(|source| Error::Protocol { operation, source })
-    }
-
-    fn session(self, mut prepared: Prepared<'_>) -> Result<Session<'_>, Error> {
-        let connection = match self.connection {
-            Some(_) if !prepared.inherited.is_empty() => {
-                return Err(Error::Option {
-                    operation: prepared.operation,
-                    option: "ps",
-                    value: "a socket".to_owned(),
-                    reason: "CRIU inherits it when it starts, which is in the first round",
-                });
-            }
-            Some(connection) => connection,
-            None => Connection::start(&self.criu, &mut prepared)?,
-        };
-        Session::new(connection, prepared)
+        let which = self.connection.map_or(Which::New, Which::Waiting);
+        answer_of::<Dump<'_>>(&self.criu, prepared, which, wait).await
     }
 }
 

@@ -21,6 +21,8 @@ use crate::swrk::{Ended, Start, Swrk};
 pub(super) struct Connection {
     socket: Option<Socket>,
     peer: Peer,
+    /// Whether it was started with a socket for pages, and waits for a dump that sends them.
+    takes_pages: bool,
 }
 
 /// The CRIU at the other end.
@@ -46,29 +48,67 @@ impl Connection {
         Ok(Self {
             peer: Peer::Apart(apart),
             socket: Some(socket),
+            takes_pages: false,
         })
     }
 
     /// Starts a CRIU with what a request needs it to be started with.
     pub(super) fn start(criu: &Program, prepared: &mut Prepared<'_>) -> Result<Self, Error> {
         let operation = prepared.operation;
-        let (socket, theirs) = pair(operation)?;
-        let swrk = Swrk::spawn(Start {
+        let start = Start {
             program: criu.path(),
             default_config: criu.default_config,
-            socket: theirs,
             terminal: prepared.terminal,
             enters_tasks: operation.enters_tasks(),
             is_asked: operation.is_asked(),
             inherited: std::mem::take(&mut prepared.inherited),
-        })
-        .map_err(|source| Error::Spawn {
-            program: criu.path().to_owned(),
+        };
+        Self::child(operation, start, false)
+    }
+
+    /// Starts a CRIU for a dump that is not known yet, and for its pages.
+    pub(super) fn standby(criu: &Program, pages: Option<OwnedFd>) -> Result<Self, Error> {
+        let operation = Operation::Dump;
+        let takes_pages = pages.is_some();
+        let start = Start {
+            program: criu.path(),
+            default_config: criu.default_config,
+            terminal: None,
+            enters_tasks: operation.enters_tasks(),
+            is_asked: false,
+            inherited: pages.into_iter().collect(),
+        };
+        Self::child(operation, start, takes_pages)
+    }
+
+    fn child(operation: Operation, start: Start<'_>, takes_pages: bool) -> Result<Self, Error> {
+        let (socket, theirs) = pair(operation)?;
+        let program = start.program;
+        let swrk = Swrk::spawn(start, theirs).map_err(|source| Error::Spawn {
+            program: program.to_owned(),
             source,
         })?;
         Ok(Self {
             peer: Peer::Child(swrk),
             socket: Some(socket),
+            takes_pages,
+        })
+    }
+
+    /// Refuses what CRIU would have to be started with.
+    pub(super) fn suits(&self, prepared: &Prepared<'_>) -> Result<(), Error> {
+        let reason = if !prepared.inherited.is_empty() {
+            "CRIU inherits it when it starts, and this one has been started"
+        } else if prepared.to_standby && !self.takes_pages {
+            "this CRIU was not started with one; give `Criu::standby` the socket"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Option {
+            operation: prepared.operation,
+            option: "ps",
+            value: "a socket".to_owned(),
+            reason,
         })
     }
 
@@ -123,6 +163,13 @@ impl Connection {
     /// is none yet.
     pub(super) fn try_receive(&self) -> Result<Option<Datagram>, ReceiveError> {
         self.socket.as_ref().map_or(Ok(None), Socket::try_receive)
+    }
+
+    /// Whether CRIU only answers for now, and writes no images.
+    pub(super) fn bound_output(&self, on: bool) {
+        if let Peer::Child(swrk) = &self.peer {
+            swrk.bound_output(on);
+        }
     }
 
     /// Sees to it that a CRIU at work gives up.

@@ -9,7 +9,7 @@ use rustix::process::{PidfdFlags, Signal};
 use super::connection::Connection;
 use super::settle::look_over;
 use super::wait::{Block, Wait, block_on};
-use super::{END, Session, refuse_too_new};
+use super::{END, Session, Which, begin};
 use crate::error::{Error, ProtocolError};
 use crate::operation::Operation;
 use crate::pid::Pid;
@@ -80,8 +80,7 @@ impl RunningPageServer {
             operation: Operation::PageServer,
             source: ProtocolError::Missing { field },
         };
-        refuse_too_new(criu, &prepared, wait).await?;
-        let connection = Connection::start(criu, &mut prepared)?;
+        let connection = begin(criu, &mut prepared, Which::New, wait).await?;
         let (connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
         let answer = outcome.response.ps.unwrap_or_default();
         let pid = answer

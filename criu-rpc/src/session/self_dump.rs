@@ -1,9 +1,8 @@
 //! A dump of this process, and how it tells before from after.
 
-use super::connection::Connection;
 use super::settle::look_over;
 use super::wait::Wait;
-use super::{END, Session, refuse_too_new};
+use super::{END, Session, Which, begin};
 use crate::error::Error;
 use crate::program::Program;
 use crate::reply::SelfDumped;
@@ -16,10 +15,9 @@ pub(super) async fn run(
     dump: SelfDump<'_>,
     wait: &impl Wait,
 ) -> Result<SelfDumped, Error> {
-    let prepared = dump.prepare()?;
+    let mut prepared = dump.prepare()?;
     look_over(criu, &prepared, wait).await?;
-    refuse_too_new(criu, &prepared, wait).await?;
-    let connection = Connection::start_apart(criu, &prepared)?;
+    let connection = begin(criu, &mut prepared, Which::Apart, wait).await?;
     let (mut connection, outcome) = Session::new(connection, prepared)?.keep(wait).await?;
     // CRIU gives a restored process a new socket, with this answer in it (sk-unix.c).
     if outcome.response.dump.is_some_and(|dump| dump.restored()) {

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::time::{Duration, Instant};
 
-use super::answer_of;
 use super::wait::{Block, Wait, block_on};
+use super::{Which, answer_of};
 use crate::cancel::Stop;
 use crate::error::Error;
 use crate::preflight::{self, Pending, Subject};
@@ -77,7 +77,7 @@ async fn settle(
         let mut question = FeatureCheck::default().prepare()?;
         question.stop = stop;
         // A CRIU that cannot even answer this is left to fail by itself.
-        if let Ok(features) = answer_of::<FeatureCheck>(criu, question, wait).await {
+        if let Ok(features) = answer_of::<FeatureCheck>(criu, question, Which::New, wait).await {
             criu.learn_features(features);
         }
     }

@@ -31,6 +31,9 @@ pub enum PageServerLink {
     },
     /// A page server at the other end of this socket, TCP or unix.
     Socket(OwnedFd),
+    /// A page server at the other end of the socket that a CRIU in
+    /// [standby](crate::Criu::standby) was started with.
+    Standby,
 }
 
 /// Which abilities of the CPU are checked on restore; `a | b` for several.
