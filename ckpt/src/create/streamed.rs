@@ -16,6 +16,7 @@ use super::digests::Digests;
 use super::memory::{Counts, Memory};
 use super::stages::{Areas, Handed, Received, Tasks};
 use crate::error::{Error, Result};
+use crate::machine::is_tmpfs;
 use crate::manifest::{FileRecord, IMAGES, Manifest, PageCompression};
 
 /// How pages are to be kept.
@@ -38,6 +39,10 @@ pub(super) struct Plan {
     /// What was copied before, if something was.
     pub(super) ahead: Option<Ahead>,
 }
+
+/// So little is written to a disk from the first page on: that takes longer than the tree is
+/// stopped for, and little of what that needs.
+const SMALL: usize = 64 << 20;
 
 /// Bytes that are being written while the next are looked through.
 const WRITING: usize = 4 << 20;
@@ -99,10 +104,12 @@ fn through(
     }
     let bytes = usize::try_from(plan.buffer).unwrap_or(usize::MAX);
     let mut buffer = Buffer::new(bytes, dedup)?;
-    if !plan.goes_on {
+    let held = buffer.bytes();
+    let waits_for_the_disk = plan.compression.is_none() && !is_tmpfs(images);
+    if !plan.goes_on || (waits_for_the_disk && held <= SMALL) {
         buffer = buffer.eager();
     }
-    let held = u64::try_from(buffer.bytes()).unwrap_or(u64::MAX);
+    let held = u64::try_from(held).unwrap_or(u64::MAX);
     let first = Received::new(buffer, images, areas, plan.tasks, Arc::clone(&counts));
     let mut server = PageServer::new(first);
     if let Some(parent) = plan.unchanged_since {

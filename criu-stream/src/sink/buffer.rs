@@ -21,9 +21,12 @@ const LEAST: usize = 2;
 /// for that.
 const SCARCE: usize = 4;
 
-/// Blocks that are touched by the worker, while CRIU starts: it has not yet stopped a tree when
-/// that is done.
+/// Blocks that are touched by the worker once somebody wants one: CRIU has not yet stopped a
+/// tree when that is done. Not sooner, for whoever starts a thread meanwhile waits for it.
 const LATER: usize = 32;
+
+/// So few blocks are touched at once all the same.
+const FEW: usize = 4;
 
 /// How much the worker stands back while pages are coming (`nice(2)`).
 const POLITE: i32 = 5;
@@ -43,6 +46,8 @@ enum Fate {
 #[derive(Debug)]
 struct State {
     fate: Fate,
+    /// Whether somebody has wanted a block.
+    wanted: bool,
     /// Whether pages are written while more are coming, however much room there is.
     eager: bool,
     /// Blocks that are empty.
@@ -69,6 +74,18 @@ impl Shared {
         self.changed.notify_one();
     }
 
+    /// Waits until a block is wanted; whether one is.
+    fn wanted(&self) -> bool {
+        let waits = |state: &mut State| state.fate == Fate::Coming && !state.wanted;
+        let state = self.changed.wait_while(self.state(), waits);
+        state.unwrap_or_else(PoisonError::into_inner).wanted
+    }
+
+    fn want(&self) {
+        self.state().wanted = true;
+        self.changed.notify_one();
+    }
+
     /// A block is filled from here on.
     fn take_one(&self) {
         let mut state = self.state();
@@ -92,15 +109,16 @@ impl Shared {
 /// are safe as soon as they are here.
 ///
 /// All its memory is taken and touched when it is made, before a tree is stopped for it, and
-/// in huge pages where the system has them; the last 64 MiB soon after. The next sink gets
-/// nothing before all pages have come, unless memory becomes scarce; more pages than fit wait
-/// until it has taken some: then its speed is that of the dump.
+/// in huge pages where the system has them; the last 64 MiB when the first batch is asked for.
+/// The next sink gets nothing before all pages have come, unless memory becomes scarce; more
+/// pages than fit wait until it has taken some: then its speed is that of the dump.
 #[derive(Debug)]
 pub struct Buffer<S> {
     free: Receiver<Batch>,
     full: Option<Sender<Batch>>,
     worker: Option<JoinHandle<Result<S>>>,
     shared: Arc<Shared>,
+    wanted: bool,
     bytes: usize,
 }
 
@@ -124,6 +142,7 @@ impl<S: Sink + 'static> Buffer<S> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 fate: Fate::Coming,
+                wanted: false,
                 eager: false,
                 free: count,
             }),
@@ -134,9 +153,11 @@ impl<S: Sink + 'static> Buffer<S> {
         let worker = thread::Builder::new()
             .name("write pages".to_owned())
             .spawn(move || {
-                for block in later {
-                    touch(std::slice::from_ref(&block))?;
-                    drop(give.send(Batch::of(block, PageSize::KIB4)));
+                if count <= FEW || told.wanted() {
+                    for block in later {
+                        touch(std::slice::from_ref(&block))?;
+                        drop(give.send(Batch::of(block, PageSize::KIB4)));
+                    }
                 }
                 write_behind(next, &work, &give, &told)
             })
@@ -146,6 +167,7 @@ impl<S: Sink + 'static> Buffer<S> {
             full: Some(full),
             worker: Some(worker),
             shared,
+            wanted: false,
             bytes: count * BLOCK,
         })
     }
@@ -176,6 +198,10 @@ impl<S: Sink + 'static> Buffer<S> {
 
     /// An empty batch, as soon as there is one; the reason, if there never is.
     fn next_free(&mut self) -> Result<Batch> {
+        if !self.wanted {
+            self.wanted = true;
+            self.shared.want();
+        }
         match self.free.recv() {
             Ok(batch) => {
                 self.shared.take_one();
