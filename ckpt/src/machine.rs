@@ -209,18 +209,14 @@ fn kerndat(user: u32) -> Kerndat {
     if folder.join("criu.kdat").exists() {
         return Kerndat::Kept;
     }
-    if is_tmpfs(&folder) {
+    const TMPFS: u64 = 0x0102_1994;
+    let is_tmpfs = rustix::fs::statfs(&folder)
+        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| kind == TMPFS));
+    if is_tmpfs {
         Kerndat::Coming
     } else {
         Kerndat::Never
     }
-}
-
-/// Whether what is in a folder lies in memory.
-pub(crate) fn is_tmpfs(folder: &Path) -> bool {
-    const TMPFS: u64 = 0x0102_1994;
-    rustix::fs::statfs(folder)
-        .is_ok_and(|found| u64::try_from(found.f_type).is_ok_and(|kind| kind == TMPFS))
 }
 
 /// What CRIU reads at each start, in its order.

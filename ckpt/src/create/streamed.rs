@@ -16,7 +16,6 @@ use super::digests::Digests;
 use super::memory::{Counts, Memory};
 use super::stages::{Areas, Handed, Received, Tasks};
 use crate::error::{Error, Result};
-use crate::machine::is_tmpfs;
 use crate::manifest::{FileRecord, IMAGES, Manifest, PageCompression};
 
 /// How pages are to be kept.
@@ -40,8 +39,8 @@ pub(super) struct Plan {
     pub(super) ahead: Option<Ahead>,
 }
 
-/// So little is written to a disk from the first page on: that takes longer than the tree is
-/// stopped for, and little of what that needs.
+/// So little is written from the first page on, for that takes longer than the tree is stopped
+/// for; of more, it would stop it longer. Bytes.
 const SMALL: usize = 64 << 20;
 
 /// Bytes that are being written while the next are looked through.
@@ -105,8 +104,7 @@ fn through(
     let bytes = usize::try_from(plan.buffer).unwrap_or(usize::MAX);
     let mut buffer = Buffer::new(bytes, dedup)?;
     let held = buffer.bytes();
-    let waits_for_the_disk = plan.compression.is_none() && !is_tmpfs(images);
-    if !plan.goes_on || (waits_for_the_disk && held <= SMALL) {
+    if !plan.goes_on || (plan.compression.is_none() && held <= SMALL) {
         buffer = buffer.eager();
     }
     let held = u64::try_from(held).unwrap_or(u64::MAX);

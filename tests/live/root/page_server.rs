@@ -4,7 +4,7 @@
 use std::net::TcpStream;
 use std::process::Command;
 
-use criu_rpc::{Ended, PageServer, PageServerLink, Tls};
+use criu_rpc::{Ended, PageServer, PageServerLink, RunningPageServer, Tls};
 use criu_rs_tests::{Proc, Scratch};
 
 use crate::target::{Target, criu};
@@ -41,7 +41,7 @@ fn it_takes_the_pages_over_tcp_and_the_tree_comes_back() {
 #[ignore = "needs root and CRIU: cargo xtask test"]
 fn it_takes_them_over_a_socket_that_criu_inherits() {
     let target = Target::start();
-    let server = criu()
+    let server: RunningPageServer = criu()
         .page_server(PageServer::new(target.images("images")))
         .unwrap();
     let socket = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
