@@ -319,12 +319,15 @@ impl Create {
         // Each takes some milliseconds.
         let (standby, looked) = thread::scope(|scope| {
             let standby = scope.spawn(|| standby(criu, theirs));
-            let looked = self.look(criu, store, &listener);
+            let looked = self.look(criu, store, &listener).and_then(|(pid, tree)| {
+                let staging = store.stage(&self.name)?;
+                Ok((pid, Tasks::of(&tree), tree, staging))
+            });
             (standby.join(), looked)
         });
         let standby = standby.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let version = standby.version();
-        let (pid, tree) = looked?;
+        let (pid, tasks, tree, mut staging) = looked?;
         if self.pre_copy.is_some() {
             PreCopy::look(criu, pid)?;
             self.options.stock = true;
@@ -332,7 +335,6 @@ impl Create {
         }
         self.options.stock |= version < STREAMS;
 
-        let mut staging = store.stage(&self.name)?;
         let mut manifest = self.describe(version, &tree);
         let parent = match &self.parent {
             Some(parent) => Some(store.get(parent)?),
@@ -352,7 +354,6 @@ impl Create {
             Some(parent) if !self.options.stock => Some(since::before(parent)?),
             _ => None,
         };
-        let tasks = Tasks::of(&tree);
         let ahead = self.copied_ahead(
             &tasks,
             ahead::Copying {
