@@ -251,6 +251,10 @@ impl<'a> Session<'a> {
             }
             Answer::Success => {
                 let has_inventory = self.has_inventory();
+                if self.operation() == Operation::Version {
+                    // It has done nothing that it would have to tidy up.
+                    self.connection.dismiss();
+                }
                 self.connection.end(END, wait).await;
                 self.hand_over(has_inventory)
             }

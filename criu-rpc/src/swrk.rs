@@ -241,11 +241,16 @@ impl Swrk {
         })
     }
 
-    /// Kills it, but not what it started, and reaps it.
+    /// Kills it, but not what it started.
+    pub(crate) fn dismiss(&self) {
+        // It may have ended by itself.
+        let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// The same, and reaps it.
     pub(crate) fn kill_alone(&mut self) {
         if self.ended.is_none() {
-            // It may have ended by itself.
-            let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
+            self.dismiss();
             self.reap();
         }
     }

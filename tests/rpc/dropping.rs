@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-use criu_rpc::{Criu, Error, PageServer, PreDump, VersionQuery};
+use criu_rpc::{Check, Criu, Error, PageServer, PreDump, VersionQuery};
 use criu_rs_tests::proto::CriuReqType;
 use criu_rs_tests::{FakeCriu, State, Step, TASK_PID, alone, eventually};
 
@@ -91,8 +91,8 @@ fn a_future_can_be_dropped_after_the_answer() {
     alone(|| {
         unchanged(|| {
             let slow = Step::Sleep(Duration::from_millis(100));
-            let play = Play::of(heeding(asked().send(&version(4, 2, None))).step(slow));
-            drop_at_mark(&play, play.criu().run_async(VersionQuery::default()));
+            let play = Play::of(heeding(asked().send(&yes(CriuReqType::Check))).step(slow));
+            drop_at_mark(&play, play.criu().run_async(Check::default()));
         });
     });
 }

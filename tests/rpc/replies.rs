@@ -1,6 +1,7 @@
 //! Success: what is sent, and what becomes of the answer.
 
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use criu_rpc::{
     Check, CpuInfoCheck, CpuInfoDump, Ended, Error, FeatureCheck, PreDump, ProtocolError, Version,
@@ -37,6 +38,7 @@ fronts! {
     a_version_is_read_whatever_comes_with_it,
     a_version_has_a_sublevel_only_if_there_is_one,
     a_version_that_is_none_is_missing,
+    a_criu_that_has_told_its_version_need_not_end_by_itself,
     features_that_are_not_told_are_not_there,
     a_check_has_options_and_leaves_no_log,
     a_dump_names_its_target_and_its_folder,
@@ -71,6 +73,16 @@ fn a_version_has_a_sublevel_only_if_there_is_one(front: Front) {
     let play = Play::of(asked().send(&version(3, 19, None)));
     let found = front.run(&play.criu(), VersionQuery::default()).unwrap();
     assert_eq!(found, Version::new(3, 19, 0));
+}
+
+fn a_criu_that_has_told_its_version_need_not_end_by_itself(front: Front) {
+    let play = Play::of(asked().send(&version(4, 2, None)).step(Step::Hang));
+    let begun = Instant::now();
+    front.run(&play.criu(), VersionQuery::default()).unwrap();
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "it was waited for"
+    );
 }
 
 fn a_version_that_is_none_is_missing(front: Front) {

@@ -179,6 +179,13 @@ impl Connection {
         }
     }
 
+    /// Ends a CRIU of which nothing more is wanted.
+    pub(super) fn dismiss(&self) {
+        if let Peer::Child(swrk) = &self.peer {
+            swrk.dismiss();
+        }
+    }
+
     /// Closes the socket and sees CRIU end: by itself, or killed after so long.
     pub(super) async fn end(&mut self, patience: Duration, wait: &impl Wait) -> Ended {
         self.socket = None;

@@ -4,7 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
+use std::time::Duration;
 
 use criu_images::{Chain, Origin, PageSize, Run, VirtAddr};
 use proptest::prelude::*;
@@ -270,14 +272,15 @@ fn headers_of_another_release_are_noticed() {
     assert_eq!(message, 1);
 }
 
-/// Fails at its first batch.
-#[derive(Debug)]
-struct Full;
+/// Fails at its first batch, and may tell when it has.
+#[derive(Debug, Default)]
+struct Full(Option<Sender<()>>);
 
 impl Sink for Full {
     type Receipt = ();
 
     fn take(&mut self, _: &mut Batch) -> Result<()> {
+        drop(self.0.take());
         Err(Error::file("disk", std::io::ErrorKind::StorageFull))
     }
 
@@ -303,10 +306,10 @@ fn a_sink_that_fails_is_told_in_the_end_and_everything_is_still_received() {
             assert_eq!(dumper.close(), NOT_TAKEN);
         };
         let error = if behind {
-            let sink = Buffer::new(1, Full).unwrap();
+            let sink = Buffer::new(1, Full::default()).unwrap();
             serve(PageServer::new(sink), WIDE, dump).unwrap_err()
         } else {
-            serve(PageServer::new(Full), WIDE, dump).unwrap_err()
+            serve(PageServer::new(Full::default()), WIDE, dump).unwrap_err()
         };
         assert!(matches!(error, Error::File { .. }), "{error:?}");
     }
@@ -315,22 +318,29 @@ fn a_sink_that_fails_is_told_in_the_end_and_everything_is_still_received() {
 /// A CRIU that fails on the same full disk goes away before it hears of ours.
 #[test]
 fn a_sink_that_has_failed_is_told_when_the_other_side_goes_away() {
-    let dump = |dumper: &mut Dumper<UnixStream>| {
-        dumper.say(open(TASK));
-        assert_eq!(dumper.hear(), [0]);
-        // More than a batch, and less than two.
-        for number in 0..3 {
-            dumper.say(add(number << 20, 256, Run::PRESENT));
+    let failing = |behind: bool| {
+        let (tell, failed) = channel::<()>();
+        let full = Buffer::new(1, Full(Some(tell))).unwrap().eager();
+        let dump = move |dumper: &mut Dumper<UnixStream>| {
+            dumper.say(open(TASK));
+            assert_eq!(dumper.hear(), [0]);
+            // More than a batch, and less than two.
+            for number in 0..3 {
+                dumper.say(add(number << 20, 256, Run::PRESENT));
+            }
+            let gone = failed.recv_timeout(Duration::from_secs(20));
+            assert_eq!(gone, Err(RecvTimeoutError::Disconnected));
+            dumper.socket.shutdown(std::net::Shutdown::Write).unwrap();
+            dumper.socket.read_to_end(&mut Vec::new()).ok();
+        };
+        if behind {
+            let two = Buffer::new(1, full).unwrap().eager();
+            serve(PageServer::new(two), WIDE, dump).unwrap_err()
+        } else {
+            serve(PageServer::new(full), WIDE, dump).unwrap_err()
         }
-        dumper.socket.shutdown(std::net::Shutdown::Write).unwrap();
-        dumper.socket.read_to_end(&mut Vec::new()).ok();
     };
-    let one = || Buffer::new(1, Full).unwrap().eager();
-    let two = Buffer::new(1, one()).unwrap().eager();
-    let errors = [
-        serve(PageServer::new(one()), WIDE, dump).unwrap_err(),
-        serve(PageServer::new(two), WIDE, dump).unwrap_err(),
-    ];
+    let errors = [failing(false), failing(true)];
     for error in errors {
         assert!(matches!(error, Error::File { .. }), "{error:?}");
     }
