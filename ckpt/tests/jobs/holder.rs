@@ -21,7 +21,7 @@ impl<'a> Holder<'a> {
     pub(crate) fn start(bench: &'a Bench, mib: u64) -> Self {
         // What another one said here before.
         for said in ["ready", "changed", "digest"] {
-            let _ = std::fs::remove_file(bench.path(said));
+            drop(std::fs::remove_file(bench.path(said)));
         }
         let script = include_str!("holder.py");
         let process = bench.job(python(), &["-c", script, &mib.to_string(), "child"]);
