@@ -103,6 +103,8 @@ pub(crate) struct Start<'a> {
     pub(crate) program: &'a Path,
     /// Whether CRIU reads `/etc/criu/default.conf` and `~/.criu/default.conf`.
     pub(crate) default_config: bool,
+    /// CRIU's end of the socket.
+    pub(crate) socket: OwnedFd,
     /// The terminal that becomes its standard input. Without one, the socket does.
     pub(crate) terminal: Option<BorrowedFd<'a>>,
     /// Whether it is to undo what it did in tasks when it is stopped.
@@ -114,8 +116,8 @@ pub(crate) struct Start<'a> {
 }
 
 impl Swrk {
-    /// Starts `criu swrk FD`, with its end of the socket.
-    pub(crate) fn spawn(start: Start<'_>, theirs: OwnedFd) -> io::Result<Self> {
+    /// Starts `criu swrk FD`.
+    pub(crate) fn spawn(start: Start<'_>) -> io::Result<Self> {
         let output = File::from(rustix::fs::memfd_create(
             "criu-output",
             MemfdFlags::CLOEXEC,
@@ -129,7 +131,7 @@ impl Swrk {
         } else {
             0
         };
-        let mut descriptors = vec![(socket, theirs.as_fd())];
+        let mut descriptors = vec![(socket, start.socket.as_fd())];
         descriptors.extend([(1, output.as_fd()), (2, output.as_fd())]);
         descriptors.extend(start.terminal.map(|terminal| (0, terminal)));
         descriptors.extend((first..).zip(start.inherited.iter().map(AsFd::as_fd)));
@@ -179,7 +181,10 @@ impl Swrk {
             ended: None,
         };
         if start.is_asked {
-            swrk.bound_output(true);
+            swrk.limit_output(Rlimit {
+                current: Some(ANSWER),
+                maximum: Some(ANSWER),
+            });
         }
         Ok(swrk)
     }
@@ -195,6 +200,10 @@ impl Swrk {
         } else {
             ours
         };
+        self.limit_output(most);
+    }
+
+    fn limit_output(&self, most: Rlimit) {
         // It may have ended already.
         let _ = rustix::process::prlimit(Some(self.pid.as_rustix()), Resource::Fsize, most);
     }

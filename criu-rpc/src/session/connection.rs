@@ -55,43 +55,35 @@ impl Connection {
     /// Starts a CRIU with what a request needs it to be started with.
     pub(super) fn start(criu: &Program, prepared: &mut Prepared<'_>) -> Result<Self, Error> {
         let operation = prepared.operation;
-        let start = Start {
+        let (socket, theirs) = pair(operation)?;
+        let swrk = Swrk::spawn(Start {
             program: criu.path(),
             default_config: criu.default_config,
+            socket: theirs,
             terminal: prepared.terminal,
             enters_tasks: operation.enters_tasks(),
             is_asked: operation.is_asked(),
             inherited: std::mem::take(&mut prepared.inherited),
-        };
-        Self::child(operation, start, false)
-    }
-
-    /// Starts a CRIU for a dump that is not known yet, and for its pages.
-    pub(super) fn standby(criu: &Program, pages: Option<OwnedFd>) -> Result<Self, Error> {
-        let operation = Operation::Dump;
-        let takes_pages = pages.is_some();
-        let start = Start {
-            program: criu.path(),
-            default_config: criu.default_config,
-            terminal: None,
-            enters_tasks: operation.enters_tasks(),
-            is_asked: false,
-            inherited: pages.into_iter().collect(),
-        };
-        Self::child(operation, start, takes_pages)
-    }
-
-    fn child(operation: Operation, start: Start<'_>, takes_pages: bool) -> Result<Self, Error> {
-        let (socket, theirs) = pair(operation)?;
-        let program = start.program;
-        let swrk = Swrk::spawn(start, theirs).map_err(|source| Error::Spawn {
-            program: program.to_owned(),
+        })
+        .map_err(|source| Error::Spawn {
+            program: criu.path().to_owned(),
             source,
         })?;
         Ok(Self {
             peer: Peer::Child(swrk),
             socket: Some(socket),
+            takes_pages: false,
+        })
+    }
+
+    /// Starts a CRIU for a dump that is not known yet, and for its pages.
+    pub(super) fn standby(criu: &Program, pages: Option<OwnedFd>) -> Result<Self, Error> {
+        let takes_pages = pages.is_some();
+        let mut dump = Prepared::question(Operation::Dump);
+        dump.inherited.extend(pages);
+        Ok(Self {
             takes_pages,
+            ..Self::start(criu, &mut dump)?
         })
     }
 

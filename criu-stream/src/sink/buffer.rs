@@ -82,8 +82,9 @@ impl Shared {
     }
 
     fn want(&self) {
-        self.state().wanted = true;
-        self.changed.notify_one();
+        if !std::mem::replace(&mut self.state().wanted, true) {
+            self.changed.notify_one();
+        }
     }
 
     /// A block is filled from here on.
@@ -118,7 +119,6 @@ pub struct Buffer<S> {
     full: Option<Sender<Batch>>,
     worker: Option<JoinHandle<Result<S>>>,
     shared: Arc<Shared>,
-    wanted: bool,
     bytes: usize,
 }
 
@@ -142,7 +142,7 @@ impl<S: Sink + 'static> Buffer<S> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 fate: Fate::Coming,
-                wanted: false,
+                wanted: count <= FEW,
                 eager: false,
                 free: count,
             }),
@@ -153,7 +153,7 @@ impl<S: Sink + 'static> Buffer<S> {
         let worker = thread::Builder::new()
             .name("write pages".to_owned())
             .spawn(move || {
-                if count <= FEW || told.wanted() {
+                if told.wanted() {
                     for block in later {
                         touch(std::slice::from_ref(&block))?;
                         drop(give.send(Batch::of(block, PageSize::KIB4)));
@@ -167,7 +167,6 @@ impl<S: Sink + 'static> Buffer<S> {
             full: Some(full),
             worker: Some(worker),
             shared,
-            wanted: false,
             bytes: count * BLOCK,
         })
     }
@@ -198,10 +197,7 @@ impl<S: Sink + 'static> Buffer<S> {
 
     /// An empty batch, as soon as there is one; the reason, if there never is.
     fn next_free(&mut self) -> Result<Batch> {
-        if !self.wanted {
-            self.wanted = true;
-            self.shared.want();
-        }
+        self.shared.want();
         match self.free.recv() {
             Ok(batch) => {
                 self.shared.take_one();
